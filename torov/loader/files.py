@@ -1,0 +1,33 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def replace_file(path: str, parts: Iterable[bytes | bytearray | memoryview], mode: int = 0o600) -> None:
+    """Write a file under a temporary name in the same directory and rename it into place.
+
+    Args:
+        path: where; a file that is there is replaced atomically (rename(2)).
+        parts: the contents, one part behind the other.
+        mode: permission bits, before the umask.
+    Raises:
+        OSError: it cannot be written; nothing is left behind.
+    """
+    temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with open(fd, "wb", buffering=0) as file:
+            for part in parts:
+                view = memoryview(part)
+                while view:  # write(2) may write less than asked, and at most 2 GiB
+                    view = view[file.write(view) :]
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
