@@ -63,6 +63,8 @@ class _Frozen:
 def _short(value: object) -> str:
     if isinstance(value, bytes) and len(value) > 32:
         return f"<{len(value)} bytes>"
+    if isinstance(value, tuple) and len(value) > 8:
+        return f"<{len(value)} values>"
     return hex(value) if type(value) is int else repr(value)
 
 
