@@ -87,12 +87,39 @@ class Decoder:
         good, bad = len(lands) - 1, len(passes) - (INSTRUCTION_MAX - 1)
         return good / (good + bad) if good else 0.0
 
+    def landing(self, at: int, start: int, limit: int) -> int:
+        """Return the lowest offset from start on whose decoding lands on an offset; at itself if none does."""
+        lands = {at}
+        for offset in range(at - 1, start - 1, -1):
+            if offset + self._size(offset, limit) in lands:
+                lands.add(offset)
+        return min(lands)
+
+    def text(self, at: int, stop: int, limit: int, bias: int,
+             count: int = 0) -> list[tuple[int, int, str]]:
+        """Disassemble a few instructions.
+
+        Args:
+            at: file offset of the first one.
+            stop: the last one starts below this offset.
+            limit: no instruction ends after this offset.
+            bias: link-time address minus file offset, for the targets of jumps.
+            count: how many at most, 0 for all.
+        Returns:
+            link-time address, size in bytes, and text of each, up to the first bytes that are no instruction.
+        """
+        end = min(stop + INSTRUCTION_MAX, limit, at + _CHUNK)
+        lines = self._lite(self._data[at:end], at + bias, count)
+        return [(address, size, f"{mnemonic} {operands}".rstrip())
+                for address, size, mnemonic, operands in lines if address - bias < stop]
+
     def _size(self, at: int, limit: int) -> int:
         """Return the size of the instruction at a file offset, 0 if there is none."""
         size = self._sizes.get(at)
         if size is None:
             self._pay(INSTRUCTION_MAX)
-            found = next(iter(self._lite(self._data[at:min(at + INSTRUCTION_MAX, limit)], at, 1)), None)
+            code = self._data[at:min(at + INSTRUCTION_MAX, limit)]
+            found = next(iter(self._lite(code, at, 1)), None)
             size = self._sizes[at] = found[1] if found else 0
         return size
 
