@@ -33,8 +33,10 @@ CORE = "core"
 DENY = "deny"
 """It is not served: answered with the row's errno."""
 
-SCALARS = ("int", "uint", "long", "ulong", "size", "off", "mode", "pid", "uid", "gid", "sig", "clock", "flags")
-SCALARS += ("dev", "key", "id")
+SCALARS = (
+    "int", "uint", "long", "ulong", "size", "off", "mode", "pid", "uid", "gid", "sig", "clock", "flags",
+    "dev", "key", "id",
+)  # fmt: skip
 POINTERS = ("in", "out", "io", "fdset", "iovin", "iovout", "mmsgin", "mmsgout")
 """Kinds that need a length in brackets."""
 PLAIN = ("fd", "atfd", "path", "str", "msgin", "msgout", "sigsetarg")

@@ -33,7 +33,7 @@ def _groups() -> dict[str, tuple[Call, ...]]:
     wide = set(_SYSTEM_SERVICE.split())
     groups["known"] = CALLS
     groups["system-service"] = tuple(
-        call for call in CALLS if wide.intersection(call.groups) and "privileged" not in call.groups
+        call for call in CALLS if wide.intersection(call.groups) and "clock" not in call.groups
     )
     return groups
 
