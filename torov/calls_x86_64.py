@@ -285,7 +285,7 @@ CALLS: tuple[Call, ...] = (
     Call(214, "epoll_ctl_old", "", "obsolete", DENY, _GONE, "ENOSYS"),
     Call(215, "epoll_wait_old", "", "obsolete", DENY, _GONE, "ENOSYS"),
     Call(216, "remap_file_pages", "addr:addr size:size prot:flags.prot pgoff:size flags:flags.map", "memory",
-         CORE, _MEM),
+         DENY, "deprecated; programs map the pages one by one", "ENOSYS"),
     Call(217, "getdents64", "fd:fd dirp:out[count] count:uint", "file-system"),
     Call(218, "set_tid_address", "tidptr:addr", "default", CORE, "the core clears it when the thread ends"),
     Call(219, "restart_syscall", "", "default", DENY, "what Linux answers when no call waits to go on",

@@ -1,0 +1,201 @@
+/* The table interpreter: one row a syscall (calls.h, generated from torov/syscalls.py).
+ *
+ * Bulk data is used in place: the host kernel copies it and answers EFAULT by the host mapping's own protection, in
+ * its own order of checks. Everything with an inner pointer or count is copied once, translated, then used. */
+#include "tv.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "calls.h"
+
+#define IOV_CAP 1024 /* UIO_MAXIOV */
+
+static uint64_t buffer(struct tv_vm *vm, uint64_t a[6], gva addr, const struct tv_argspec *s) {
+    uint64_t p = tv_ptr(vm, addr);
+    if (!addr || s->ref == REF_CONST || s->ref & REF_DEREF) return p;
+    uint64_t room = tv_room(vm, addr), n = a[s->ref];
+    if (s->size == 1 && room && n > room) {
+        /* Linux caps a transfer at MAX_RW_COUNT; what lies past the window faults in any case */
+        if ((int64_t)n >= 0) a[s->ref] = room;
+    } else if (s->size > 1 && (uint32_t)n * (uint64_t)s->size > room) {
+        return tv_ptr(vm, 1);
+    }
+    return p;
+}
+
+/* Copies an iovec array and turns its bases into host addresses. The copy's address, or one that faults: the host
+ * kernel then finds EINVAL (too many, negative length) and EFAULT itself, in Linux's order. */
+static uint64_t iovec(struct tv_vm *vm, gva addr, uint64_t count, struct iovec *out) {
+    if (count > IOV_CAP || !count) return tv_ptr(vm, addr);
+    if (tv_copy_in(vm, out, addr, count * sizeof *out)) return tv_ptr(vm, 1);
+    for (uint64_t i = 0; i < count; i++) {
+        gva base = (uintptr_t)out[i].iov_base;
+        uint64_t room = tv_room(vm, base);
+        out[i].iov_base = (void *)(uintptr_t)tv_ptr(vm, base);
+        if (room && out[i].iov_len > room && (int64_t)out[i].iov_len >= 0) out[i].iov_len = room;
+    }
+    return (uintptr_t)out;
+}
+
+struct message {
+    struct msghdr h;
+    gva guest;
+    gva control;
+    void *ctl;         /* our copy of the control data to send */
+};
+
+/* A message to send may hand descriptors over: ours are not the guest's to give. */
+static int control_in(struct tv_vm *vm, struct message *m) {
+    size_t n = m->h.msg_controllen;
+    if (!m->control || !n) return 0;
+    if (n > 1 << 20) return -ENOBUFS; /* beyond any net.core.optmem_max */
+    m->ctl = malloc(n);
+    if (!m->ctl) return -ENOBUFS;
+    if (tv_copy_in(vm, m->ctl, m->control, n)) return -EFAULT;
+    m->h.msg_control = m->ctl;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m->h); c; c = CMSG_NXTHDR(&m->h, c)) {
+        if (c->cmsg_len < sizeof *c || c->cmsg_len > n) break; /* the kernel says EINVAL */
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+        int *fd = (int *)CMSG_DATA(c);
+        for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof *fd; i++)
+            if (fd_hidden(vm, (unsigned)fd[i])) return -EBADF;
+    }
+    return 0;
+}
+
+static int message_in(struct tv_vm *vm, gva addr, struct message *m, struct iovec *iov, bool send) {
+    m->guest = addr;
+    m->ctl = NULL;
+    if (tv_copy_in(vm, &m->h, addr, sizeof m->h)) return -EFAULT;
+    m->control = (uintptr_t)m->h.msg_control;
+    m->h.msg_name = (void *)(uintptr_t)tv_ptr(vm, (uintptr_t)m->h.msg_name);
+    m->h.msg_iov = (void *)(uintptr_t)iovec(vm, (uintptr_t)m->h.msg_iov, m->h.msg_iovlen, iov);
+    m->h.msg_control = (void *)(uintptr_t)tv_ptr(vm, m->control);
+    return send ? control_in(vm, m) : 0;
+}
+
+/* After recvmsg: what the kernel wrote into the header belongs into the guest's. */
+static int message_out(struct tv_vm *vm, struct message *m) {
+    uint32_t namelen = m->h.msg_namelen;
+    uint64_t controllen = m->h.msg_controllen;
+    uint32_t flags = (uint32_t)m->h.msg_flags;
+    if (tv_copy_out(vm, m->guest + offsetof(struct msghdr, msg_namelen), &namelen, 4) ||
+        tv_copy_out(vm, m->guest + offsetof(struct msghdr, msg_controllen), &controllen, 8) ||
+        tv_copy_out(vm, m->guest + offsetof(struct msghdr, msg_flags), &flags, 4)) return -EFAULT;
+    return 0;
+}
+
+static int64_t one_message(struct tv_vm *vm, long nr, uint64_t a[6], bool send) {
+    struct iovec iov[IOV_CAP];
+    struct message m;
+    int r = message_in(vm, a[1], &m, iov, send);
+    int64_t n;
+    if (r == -EFAULT) n = sys6(nr, a[0], tv_ptr(vm, 1), a[2], 0, 0, 0); /* EBADF and ENOTSOCK come before EFAULT */
+    else n = r ? r : sys6(nr, a[0], (uintptr_t)&m.h, a[2], 0, 0, 0);
+    free(m.ctl);
+    if (n >= 0 && !send && message_out(vm, &m)) n = -EFAULT;
+    return n;
+}
+
+/* sendmmsg(2), recvmmsg(2): as the kernel does them, one message after the other, the first error kept for the next
+ * call if something was done. */
+static int64_t many_messages(struct tv_vm *vm, long nr, uint64_t a[6], bool send) {
+    long one = send ? 46 : 47;
+    unsigned vlen = (unsigned)a[2], done = 0;
+    struct { int64_t sec, nsec; } limit = {0};
+    uint64_t end = 0;
+    if (vlen > 1024) vlen = 1024;
+    if (!send && a[4]) {
+        if (tv_copy_in(vm, &limit, a[4], sizeof limit)) return -EFAULT;
+        if (limit.sec < 0 || (uint64_t)limit.nsec >= 1000000000) return -EINVAL;
+        end = tv_now() + (limit.sec > 1000000 ? 1000000 : (uint64_t)limit.sec) * 1000000000 + (uint64_t)limit.nsec;
+    }
+    int64_t r = vlen ? 0 : sys6(nr, a[0], tv_ptr(vm, a[1]), 0, a[3] & ~0x10000ull, 0, 0);
+    while (done < vlen) {
+        gva at = a[1] + (uint64_t)done * 64; /* sizeof(struct mmsghdr) */
+        uint64_t b[6] = {a[0], at, a[3] & ~0x10000ull};
+        if (!send && (a[3] & 0x10000) && done) b[2] |= MSG_DONTWAIT; /* MSG_WAITFORONE */
+        r = one_message(vm, one, b, send);
+        if (r < 0) break;
+        uint32_t len = (uint32_t)r;
+        if (tv_copy_out(vm, at + 56, &len, 4)) { r = -EFAULT; break; }
+        done++;
+        if (end && tv_now() >= end) break;
+    }
+    return done ? (int64_t)done : r;
+}
+
+int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *c) {
+    if (c->plain) return sys6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+    struct iovec iov[IOV_CAP];
+    struct { uint64_t ptr, len; } set;
+    for (int i = 0; i < c->nargs; i++) {
+        const struct tv_argspec *s = &c->arg[i];
+        switch (s->kind) {
+        case A_FD: case A_ATFD:
+            if (fd_hidden(vm, a[i])) a[i] = (uint64_t)-1;
+            break;
+        case A_PATH: case A_STR: case A_FDSET:
+            a[i] = tv_ptr(vm, a[i]);
+            break;
+        case A_IN: case A_OUT: case A_IO:
+            a[i] = buffer(vm, a, a[i], s);
+            break;
+        case A_IOVIN: case A_IOVOUT:
+            a[i] = iovec(vm, a[i], a[s->ref], iov);
+            break;
+        case A_MSGIN: case A_MSGOUT:
+            return one_message(vm, nr, a, s->kind == A_MSGIN);
+        case A_MMSGIN: case A_MMSGOUT:
+            return many_messages(vm, nr, a, s->kind == A_MMSGIN);
+        case A_SIGSETARG:
+            if (!a[i]) break;
+            if (tv_copy_in(vm, &set, a[i], sizeof set)) { a[i] = tv_ptr(vm, 1); break; }
+            set.ptr = tv_ptr(vm, set.ptr);
+            a[i] = (uintptr_t)&set;
+            break;
+        }
+    }
+    return sys6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+static int64_t serve(struct tv_vm *vm, uint64_t nr, uint64_t a[6], gva site) {
+    if (nr >= 512) {
+        vm->stats.calls[511]++;
+        return -ENOSYS;
+    }
+    const struct tv_call *c = &tv_calls[nr];
+    vm->stats.calls[nr]++;
+    int action = vm->actions[nr];
+    if (action) {
+        vm->stats.denied++;
+        if (action < 0) {
+            vm->end = (struct tv_stop){.kind = TV_KILLED, .nr = (int)nr, .rip = site};
+            return -EPERM;
+        }
+        tv_notice(vm, TV_NOTE_DENIED, (int)nr, site);
+        return -action;
+    }
+    if (c->serve == SERVE_HOST) return tv_host(vm, (long)nr, a, c);
+    if (c->serve == SERVE_CORE) return c->core(vm, a, c);
+    if (c->serve == SERVE_DENY) {
+        if (c->special) tv_notice(vm, TV_NOTE_UNSERVED, (int)nr, site);
+        return -c->err;
+    }
+    return -ENOSYS;
+}
+
+/* The Linux x86-64 calling convention (syscall(2)); rcx and r11 as the instruction leaves them. */
+void tv_dispatch(struct tv_vm *vm, gva site) {
+    struct tv_regs *r = vm->cpu->regs;
+    uint64_t a[6] = {r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9};
+    int64_t ret = serve(vm, r->rax & 0xffffffff, a, site);
+    if (ret == -EPIPE) ret = sig_raise(vm, SIGPIPE, 0) ? ret : ret;
+    else if (ret == -EFBIG) sig_raise(vm, SIGXFSZ, 0);
+    r->rax = (uint64_t)ret;
+    r->rcx = r->rip;
+    r->r11 = r->rflags;
+}

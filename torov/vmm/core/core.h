@@ -1,0 +1,98 @@
+/* Public interface of the torov core. Also the cffi cdef: plain C declarations only. */
+
+/* Why tv_run() came back. */
+enum tv_stop_kind {
+    TV_EXITED = 1,    /* the program ended: status = its exit status, 0..255 */
+    TV_SIGNALLED = 2, /* a signal ended it: status = signal number, code = si_code, addr = si_addr */
+    TV_KILLED = 3,    /* the policy ended it: nr = the syscall */
+    TV_NOTICE = 4,    /* not an end: call tv_run() again; note says what happened, nr = the syscall */
+    TV_FAILED = 5     /* the monitor cannot go on: err = positive errno, what = the operation */
+};
+
+/* What a TV_NOTICE reports, once per syscall number. */
+enum tv_note {
+    TV_NOTE_DENIED = 1,   /* the policy answered nr with an errno */
+    TV_NOTE_UNSERVED = 2, /* torov does not serve nr */
+    TV_NOTE_GADGET = 3,   /* a syscall instruction ran that is no instruction of the file: addr */
+    TV_NOTE_TIME = 4      /* the host's vDSO cannot be used: time costs a hypercall; err says why */
+};
+
+struct tv_stop {
+    int kind;
+    int status;
+    int code;
+    int note;
+    int nr;
+    int err;
+    uint64_t addr; /* fault address, or the place of the syscall */
+    uint64_t rip;
+    char what[64];
+};
+
+struct tv_stats {
+    uint64_t exits;       /* KVM_RUN returns */
+    uint64_t hypercalls;  /* through patched sites */
+    uint64_t trapped;     /* through the LSTAR net */
+    uint64_t late;        /* sites patched at their first trap */
+    uint64_t gadgets;     /* trapped at an EMBEDDED or DATA place */
+    uint64_t lost;        /* int 0x80, sysenter, forged out: attempts that were not served */
+    uint64_t faults;      /* page faults resolved by the monitor */
+    uint64_t kicks;       /* KVM_RUN interrupted by a host signal */
+    uint64_t denied;      /* calls answered or killed by the policy */
+    uint64_t slots;       /* memslots in use */
+    uint64_t tables;      /* page-table pages in use */
+    uint64_t create_ns;   /* tv_create(): VM, memory, image, stack */
+    uint64_t kvm_ns;      /* of that, KVM_CREATE_VM and KVM_CREATE_VCPU */
+    uint64_t first_ns;    /* tv_run() to the first exit */
+    uint64_t run_ns;      /* time in tv_run() */
+    uint64_t calls[512];  /* by syscall number; 511 collects numbers out of range */
+};
+
+/* One line of --layout, in guest virtual addresses (= guest physical, but for vvar). */
+struct tv_region {
+    uint64_t start;
+    uint64_t end;
+    int prot;       /* PROT_READ 1, PROT_WRITE 2, PROT_EXEC 4 */
+    char name[44];
+};
+
+/* What to run. Pointers are read during tv_create() only. */
+struct tv_spec {
+    int image_fd;             /* image file (loader/image.py); stays the caller's */
+    const char *exe;          /* absolute path of the original program, for /proc/self/exe */
+    const char *execfn;       /* path as the user gave it: AT_EXECFN */
+    const char *const *argv;  /* NULL-terminated */
+    const char *const *envp;  /* NULL-terminated */
+    const int16_t *actions;   /* 512 entries: 0 allow, n > 0 answer -n, -1 kill; NULL: built-in policy */
+    uint64_t stack_size;      /* bytes; 0: RLIMIT_STACK */
+    uint32_t flags;           /* TV_F_* */
+};
+
+enum tv_spec_flags {
+    TV_F_IOPL = 1,      /* IOPL=3 in place of the TSS bitmap: QEMU TCG only */
+    TV_F_NO_VDSO = 2,   /* do not use the host's vDSO */
+    TV_F_NO_LATE = 4    /* never patch at a trap */
+};
+
+struct tv_host_info {
+    int api;              /* KVM_GET_API_VERSION */
+    int sync_regs;        /* KVM_CAP_SYNC_REGS has KVM_SYNC_X86_REGS */
+    int immediate_exit;
+    int readonly_mem;
+    int nr_memslots;
+    int maxphyaddr;
+    int tsc_offset;       /* KVM_VCPU_TSC_OFFSET can be set to 0 */
+    int rip_past;         /* 1: RIP at an out exit is past it, 0: on it, -1: not seen */
+    int fsgsbase;
+    uint64_t floor_ns;    /* one hypercall, smallest of a short loop */
+    uint64_t create_ns;   /* KVM_CREATE_VM to the first exit */
+};
+
+struct tv_vm;
+
+struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why);
+int tv_run(struct tv_vm *vm, struct tv_stop *stop);
+const struct tv_stats *tv_stats(const struct tv_vm *vm);
+int tv_layout(const struct tv_vm *vm, struct tv_region *out, int max);
+void tv_destroy(struct tv_vm *vm);
+int tv_probe(struct tv_host_info *info, struct tv_stop *why, int loops);

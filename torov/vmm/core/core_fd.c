@@ -1,0 +1,143 @@
+/* Descriptors and files whose rows need more than shapes: ioctl(2), fcntl(2), dup2(2), close_range(2), open(2) and
+ * readlink(2) under /proc/self, setsockopt(2), getsockopt(2), semctl(2). */
+#include "tv.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/filter.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* An argument is a pointer (P), a number (N) or absent (N with 0). What is not listed is ENOTTY. */
+enum { N = 1, P = 2 };
+static const struct { uint32_t request; uint8_t arg; } ioctls[] = {
+    {0x5401, P}, {0x5402, P}, {0x5403, P}, {0x5404, P},             /* TCGETS TCSETS TCSETSW TCSETSF */
+    {0x5405, P}, {0x5406, P}, {0x5407, P}, {0x5408, P},             /* TCGETA TCSETA TCSETAW TCSETAF */
+    {0x5409, N}, {0x540a, N}, {0x540b, N}, {0x5425, N},             /* TCSBRK TCXONC TCFLSH TCSBRKP */
+    {0x540c, N}, {0x540d, N}, {0x540e, N}, {0x540f, P}, {0x5410, P}, /* TIOCEXCL TIOCNXCL TIOCSCTTY TIOCGPGRP TIOCSPGRP */
+    {0x5411, P}, {0x5413, P}, {0x5414, P}, {0x5415, P}, {0x541b, P}, /* TIOCOUTQ TIOCGWINSZ TIOCSWINSZ TIOCMGET FIONREAD */
+    {0x5420, P}, {0x5421, P}, {0x5422, N}, {0x5424, P}, {0x5429, P}, /* TIOCPKT FIONBIO TIOCNOTTY TIOCGETD TIOCGSID */
+    {0x5427, N}, {0x5428, N}, {0x5441, N},                           /* TIOCSBRK TIOCCBRK TIOCGPTPEER */
+    {0x5450, N}, {0x5451, N}, {0x5452, P}, {0x5460, P},             /* FIONCLEX FIOCLEX FIOASYNC FIOQSIZE */
+    {0x802c542a, P}, {0x402c542b, P}, {0x402c542c, P}, {0x402c542d, P}, /* TCGETS2 TCSETS2 TCSETSW2 TCSETSF2 */
+    {0x80045430, P}, {0x40045431, P}, {0x80045438, P}, {0x80045439, P}, {0x80045440, P}, /* TIOCGPTN TIOCSPTLCK TIOCGPKT TIOCGPTLCK TIOCGEXCL */
+};
+
+int64_t core_ioctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    if (fd_hidden(vm, a[0]) || fcntl((int)a[0], F_GETFD) < 0) return -EBADF;
+    for (size_t i = 0; i < sizeof ioctls / sizeof *ioctls; i++)
+        if (ioctls[i].request == (uint32_t)a[1])
+            return sys6(16, a[0], a[1], ioctls[i].arg == P ? tv_ptr(vm, a[2]) : a[2], 0, 0, 0);
+    return -ENOTTY;
+}
+
+static const struct { uint16_t cmd; uint8_t arg; } fcntls[] = {
+    {F_DUPFD, N}, {F_GETFD, N}, {F_SETFD, N}, {F_GETFL, N}, {F_SETFL, N}, {F_GETLK, P}, {F_SETLK, P}, {F_SETLKW, P},
+    {F_SETOWN, N}, {F_GETOWN, N}, {F_SETSIG, N}, {F_GETSIG, N}, {F_SETOWN_EX, P}, {F_GETOWN_EX, P}, {17, P} /* F_GETOWNER_UIDS */,
+    {F_OFD_GETLK, P}, {F_OFD_SETLK, P}, {F_OFD_SETLKW, P}, {F_SETLEASE, N}, {F_GETLEASE, N}, {F_NOTIFY, N},
+    {1027, N} /* F_DUPFD_QUERY */, {1028, N} /* F_CREATED_QUERY */, {F_DUPFD_CLOEXEC, N}, {F_SETPIPE_SZ, N},
+    {F_GETPIPE_SZ, N}, {F_ADD_SEALS, N}, {F_GET_SEALS, N}, {1035, P}, {1036, P}, {1037, P}, {1038, P} /* F_*_RW_HINT */,
+};
+
+int64_t core_fcntl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    if (fd_hidden(vm, a[0])) return -EBADF;
+    if ((uint32_t)a[1] == 1027 && fd_hidden(vm, a[2])) return -EBADF;
+    for (size_t i = 0; i < sizeof fcntls / sizeof *fcntls; i++)
+        if (fcntls[i].cmd == (uint32_t)a[1])
+            return sys6(72, a[0], a[1], fcntls[i].arg == P ? tv_ptr(vm, a[2]) : a[2], 0, 0, 0);
+    return fcntl((int)a[0], F_GETFD) < 0 ? -EBADF : -EINVAL;
+}
+
+int64_t core_dup2(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return tv_host(vm, 33, a, c); }
+int64_t core_dup3(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return tv_host(vm, 292, a, c); }
+
+int64_t core_close_range(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    unsigned first = (unsigned)a[0], last = (unsigned)a[1], lo = (unsigned)vm->fd_lo, hi = (unsigned)vm->fd_hi;
+    if (last < lo || first >= hi || first > last) return sys6(436, first, last, a[2], 0, 0, 0);
+    int64_t r = 0; /* around the monitor's own */
+    if (first < lo) r = sys6(436, first, lo - 1, a[2], 0, 0, 0);
+    if (!r && last >= hi) r = sys6(436, hi, last, a[2], 0, 0, 0);
+    if (first >= lo && last < hi && a[2] & ~6ull) r = -EINVAL;
+    return r;
+}
+
+/* The path of a call whose answer would show the monitor in place of the guest. Only /proc/self/exe here; the copy
+ * in buf is what is used afterwards. 1: it is the program's own link; 0: an ordinary path; < 0: errno. */
+static int proc_exe(struct tv_vm *vm, gva path, char buf[PATH_MAX]) {
+    long n = tv_copy_str(vm, buf, path, PATH_MAX);
+    if (n < 0) return (int)n;
+    if (strncmp(buf, "/proc/", 6)) return 0;
+    const char *p = buf + 6;
+    if (!strncmp(p, "self/", 5)) p += 5;
+    else if (!strncmp(p, "thread-self/", 12)) p += 12;
+    else {
+        char *end;
+        long pid = strtol(p, &end, 10);
+        if (end == p || pid != getpid() || *end != '/') return 0;
+        p = end + 1;
+    }
+    return !strcmp(p, "exe");
+}
+
+static int64_t open_at(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c, long nr, int path_arg) {
+    char path[PATH_MAX];
+    int r = proc_exe(vm, a[path_arg], path);
+    if (r < 0) return tv_host(vm, nr, a, c); /* let the host kernel say it */
+    uint64_t b[6];
+    memcpy(b, a, sizeof b);
+    if (path_arg && fd_hidden(vm, a[0])) b[0] = (uint64_t)-1;
+    b[path_arg] = (uintptr_t)(r ? vm->exe : path);
+    return sys6(nr, b[0], b[1], b[2], b[3], 0, 0);
+}
+
+int64_t core_open(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_at(vm, a, c, 2, 0); }
+int64_t core_openat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_at(vm, a, c, 257, 1); }
+int64_t core_openat2(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    char path[PATH_MAX];
+    return proc_exe(vm, a[1], path) == 1 && a[3] == 24 ? open_at(vm, (uint64_t[6]){a[0], a[1], 0, 0}, c, 257, 1)
+                                                       : tv_host(vm, 437, a, c);
+}
+
+static int64_t read_link(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c, long nr, int path_arg) {
+    char path[PATH_MAX];
+    if (proc_exe(vm, a[path_arg], path) != 1) return tv_host(vm, nr, a, c);
+    int size = (int)a[path_arg + 2];
+    size_t n = strlen(vm->exe);
+    if (size <= 0) return -EINVAL;
+    if (n > (size_t)size) n = (size_t)size;
+    return tv_copy_out(vm, a[path_arg + 1], vm->exe, n) ? -EFAULT : (int64_t)n;
+}
+
+int64_t core_readlink(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return read_link(vm, a, c, 89, 0); }
+int64_t core_readlinkat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return read_link(vm, a, c, 267, 1); }
+
+int64_t core_setsockopt(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    if (fd_hidden(vm, a[0])) return -EBADF;
+    int level = (int)a[1], name = (int)a[2];
+    if (level == SOL_SOCKET && (name == SO_ATTACH_FILTER || name == SO_ATTACH_REUSEPORT_CBPF)) {
+        struct sock_fprog f;
+        struct sock_filter code[BPF_MAXINSNS];
+        if (a[4] != sizeof f || tv_copy_in(vm, &f, a[3], sizeof f)) return sys6(54, a[0], a[1], a[2], tv_ptr(vm, a[3]), 0, 0);
+        gva at = (uintptr_t)f.filter;
+        if (f.len && f.len <= BPF_MAXINSNS && tv_copy_in(vm, code, at, f.len * sizeof *code)) return -EFAULT;
+        f.filter = code;
+        return sys6(54, a[0], a[1], a[2], (uintptr_t)&f, sizeof f, 0);
+    }
+    if ((level == 0 || level == 41) && name >= 64 && name < 80) return -ENOPROTOOPT; /* netfilter tables hold pointers */
+    return tv_host(vm, 54, a, c);
+}
+
+int64_t core_getsockopt(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    if ((int)a[1] == 6 && (int)a[2] == 35) return -EINVAL; /* TCP_ZEROCOPY_RECEIVE, as before Linux 4.18 */
+    return tv_host(vm, 55, a, c);
+}
+
+int64_t core_semctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    bool number = (int)a[2] == 16 || (int)a[2] == 0; /* SETVAL, IPC_RMID */
+    return sys6(66, a[0], a[1], a[2], number ? a[3] : tv_ptr(vm, a[3]), 0, 0);
+}

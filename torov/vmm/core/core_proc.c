@@ -1,0 +1,170 @@
+/* The process itself: exit(2), arch_prctl(2), prctl(2), limits, futex(2), System V shared memory. */
+#include "tv.h"
+
+#include <linux/futex.h>
+#include <stdlib.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/shm.h>
+#include <unistd.h>
+
+#define UNUSED (void)vm; (void)a; (void)c
+
+int64_t core_exit(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    vm->end = (struct tv_stop){.kind = TV_EXITED, .status = (int)(a[0] & 0xff)};
+    return 0;
+}
+int64_t core_exit_group(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return core_exit(vm, a, c); }
+
+int64_t core_set_tid_address(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    vm->clear_tid = a[0];
+    return gettid();
+}
+
+int64_t core_set_robust_list(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    if (a[1] != 24) return -EINVAL; /* sizeof(struct robust_list_head) */
+    vm->robust_list = a[0];
+    vm->robust_len = a[1];
+    return 0;
+}
+
+int64_t core_get_robust_list(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    pid_t pid = (pid_t)a[0];
+    if (pid && pid != gettid()) return kill(pid, 0) < 0 && errno == ESRCH ? -ESRCH : -EPERM;
+    uint64_t len = 24;
+    return tv_copy_out(vm, a[2], &len, 8) || tv_copy_out(vm, a[1], &vm->robust_list, 8) ? -EFAULT : 0;
+}
+
+int64_t core_arch_prctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    uint64_t base;
+    switch ((uint32_t)a[0]) {
+    case 0x1001: case 0x1002: /* ARCH_SET_GS, ARCH_SET_FS */
+        if (a[1] >= 0x7ffffffff000ull) return -EPERM;
+        return cpu_set_base(vm->cpu, a[0] == 0x1001, a[1]) ? -EINVAL : 0;
+    case 0x1003: case 0x1004: /* ARCH_GET_FS, ARCH_GET_GS */
+        if (cpu_get_base(vm->cpu, a[0] == 0x1004, &base)) return -EINVAL;
+        return tv_copy_out(vm, a[1], &base, 8);
+    case 0x1011: return 1;        /* ARCH_GET_CPUID: the instruction works */
+    case 0x1012: return -ENODEV;  /* ARCH_SET_CPUID */
+    default: return -EINVAL;
+    }
+}
+
+int64_t core_personality(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)vm; (void)c; /* a query; PER_LINUX and what changes no layout may be set */
+    if ((uint32_t)a[0] != 0xffffffff && (uint32_t)a[0] & ~0x0040000u) return -EINVAL;
+    return 0;
+}
+
+enum { P_REFUSE, P_NUM, P_IN, P_OUT };
+static const struct { int option; uint8_t arg; int16_t err; } prctls[] = {
+    {PR_SET_PDEATHSIG, P_NUM, 0}, {PR_GET_PDEATHSIG, P_OUT, 0}, {PR_GET_DUMPABLE, P_NUM, 0}, {PR_SET_DUMPABLE, P_NUM, 0},
+    {PR_GET_KEEPCAPS, P_NUM, 0}, {PR_SET_KEEPCAPS, P_NUM, 0}, {PR_SET_NAME, P_IN, 0}, {PR_GET_NAME, P_OUT, 0},
+    {PR_GET_TIMING, P_NUM, 0}, {PR_SET_TIMING, P_NUM, 0}, {PR_GET_SECCOMP, P_NUM, 0}, {PR_CAPBSET_READ, P_NUM, 0},
+    {PR_CAPBSET_DROP, P_NUM, 0}, {PR_GET_SECUREBITS, P_NUM, 0}, {PR_SET_SECUREBITS, P_NUM, 0},
+    {PR_SET_TIMERSLACK, P_NUM, 0}, {PR_GET_TIMERSLACK, P_NUM, 0}, {PR_SET_CHILD_SUBREAPER, P_NUM, 0},
+    {PR_GET_CHILD_SUBREAPER, P_OUT, 0}, {PR_SET_NO_NEW_PRIVS, P_NUM, 0}, {PR_GET_NO_NEW_PRIVS, P_NUM, 0},
+    {PR_SET_THP_DISABLE, P_NUM, 0}, {PR_GET_THP_DISABLE, P_NUM, 0}, {PR_CAP_AMBIENT, P_NUM, 0}, {PR_GET_TSC, P_OUT, 0},
+    {PR_MCE_KILL_GET, P_NUM, 0}, {PR_SET_MM, P_REFUSE, EPERM},
+};
+
+int64_t core_prctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    if ((int)a[0] == PR_GET_TID_ADDRESS) return tv_copy_out(vm, a[1], &vm->clear_tid, 8);
+    for (size_t i = 0; i < sizeof prctls / sizeof *prctls; i++) {
+        if (prctls[i].option != (int)a[0]) continue;
+        if (prctls[i].arg == P_REFUSE) return -prctls[i].err;
+        return sys6(157, a[0], prctls[i].arg == P_NUM ? a[1] : tv_ptr(vm, a[1]), a[2], a[3], a[4], 0);
+    }
+    return -EINVAL;
+}
+
+/* Limits that the monitor must not feel itself are the guest's own numbers. */
+static bool own_limit(unsigned r) { return r == RLIMIT_AS || r == RLIMIT_DATA || r == RLIMIT_STACK || r == RLIMIT_RSS; }
+
+static int64_t limit(struct tv_vm *vm, unsigned res, gva new, gva old) {
+    struct { uint64_t cur, max; } was, want;
+    if (new && tv_copy_in(vm, &want, new, sizeof want)) return -EFAULT;
+    if (res >= RLIM_NLIMITS) return -EINVAL;
+    if (!own_limit(res)) {
+        int64_t r = sys6(302, 0, res, new ? (uintptr_t)&want : 0, (uintptr_t)&was, 0, 0);
+        if (r < 0) return r;
+    } else {
+        if (vm->rlim_own & 1u << res) memcpy(&was, &vm->rlim[res], sizeof was);
+        else if (sys6(302, 0, res, 0, (uintptr_t)&was, 0, 0) < 0) return -EINVAL;
+        if (new) {
+            if (want.cur > want.max) return -EINVAL;
+            if (want.max > was.max && geteuid() != 0) return -EPERM;
+            memcpy(&vm->rlim[res], &want, sizeof want);
+            vm->rlim_own |= 1u << res;
+        }
+    }
+    return old && tv_copy_out(vm, old, &was, sizeof was) ? -EFAULT : 0;
+}
+
+int64_t core_getrlimit(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    if ((unsigned)a[0] >= RLIM_NLIMITS) return -EINVAL;
+    return a[1] ? limit(vm, (unsigned)a[0], 0, a[1]) : -EFAULT;
+}
+int64_t core_setrlimit(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    return a[1] ? limit(vm, (unsigned)a[0], a[1], 0) : -EFAULT;
+}
+int64_t core_prlimit64(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    if ((pid_t)a[0] && (pid_t)a[0] != getpid()) return sys6(302, a[0], a[1], tv_ptr(vm, a[2]), tv_ptr(vm, a[3]), 0, 0);
+    return limit(vm, (unsigned)a[1], a[2], a[3]);
+}
+
+int64_t core_futex(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    int op = (int)a[1] & FUTEX_CMD_MASK;
+    bool timed = op == FUTEX_WAIT || op == FUTEX_LOCK_PI || op == FUTEX_WAIT_BITSET || op == FUTEX_WAIT_REQUEUE_PI || op == FUTEX_LOCK_PI2;
+    bool two = op == FUTEX_REQUEUE || op == FUTEX_CMP_REQUEUE || op == FUTEX_WAKE_OP || op == FUTEX_WAIT_REQUEUE_PI || op == FUTEX_CMP_REQUEUE_PI;
+    /* a futex word at NULL is an address like any other: EFAULT */
+    return sys6(202, a[0] ? tv_ptr(vm, a[0]) : tv_ptr(vm, 4 * PG), a[1], a[2], timed ? tv_ptr(vm, a[3]) : a[3],
+                two ? tv_ptr(vm, a[4]) : a[4], a[5]);
+}
+
+int64_t core_shmat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    struct shmid_ds ds;
+    struct tv_mem *m = &vm->mem;
+    if (shmctl((int)a[0], IPC_STAT, &ds) < 0) return errno == EACCES ? -EACCES : -EINVAL;
+    uint64_t len = PG_UP(ds.shm_segsz);
+    gva at = a[1];
+    bool remap = a[2] & SHM_REMAP;
+    if (at) {
+        if (a[2] & SHM_RND) at = PG_DOWN(at);
+        if (at & PG_MASK || at < TV_MIN || at >= m->top || len > m->top - at) return -EINVAL;
+        if (!remap && !vma_free(m, at, at + len)) return -EINVAL;
+    } else {
+        if (remap) return -EINVAL;
+        at = vma_place(m, len, PG, m->mmap_base, m->top - PG);
+        if (!at) return -ENOMEM;
+    }
+    if (shmat((int)a[0], m->base + at, (int)(a[2] & ~(uint64_t)(SHM_EXEC | SHM_RND)) | SHM_REMAP) == (void *)-1) return -errno;
+    int r = map_enter(vm, at, at + len, PROT_READ | (a[2] & SHM_RDONLY ? 0 : PROT_WRITE) | (a[2] & SHM_EXEC ? PROT_EXEC : 0), VMA_SHARED);
+    return r ? r : (int64_t)at;
+}
+
+int64_t core_shmdt(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    struct tv_vma *v = vma_find(&vm->mem, a[0]);
+    if (!v || v->start != a[0] || !(v->flags & VMA_SHARED) || v->flags & VMA_FILE) return -EINVAL;
+    gva start = v->start, end = v->end;
+    if (shmdt(vm->mem.base + start) < 0) return -errno;
+    pt_protect(vm, start, end, 0);
+    vma_clear(&vm->mem, start, end);
+    if (mmap(vm->mem.base + start, end - start, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0)
+            != vm->mem.base + start) tv_fail(&vm->end, "shmdt: reservation lost", errno);
+    return 0;
+}

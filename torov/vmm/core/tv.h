@@ -1,0 +1,219 @@
+/* Inside the core. All state of a guest hangs from struct tv_vm. */
+#ifndef TV_H
+#define TV_H
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/types.h>
+
+#include "core.h"
+#include "cpu.h"
+
+#define PG 4096ull
+#define PG_MASK (PG - 1)
+#define HUGE (2ull << 20)
+#define GIB (1ull << 30)
+#define PG_DOWN(x) ((x) & ~PG_MASK)
+#define PG_UP(x) (((x) + PG_MASK) & ~PG_MASK)
+
+/* Guest virtual = guest physical = offset into one host reservation.
+ *   [0x1000, 0x10000)        ring 0 only: GDT, IDT, TSS, stubs, first page tables, ring-0 stack
+ *   [TV_MIN, vm->top)        the program
+ *   [vm->top, vm->limit)     page tables and vvar, guest physical only, mapped nowhere
+ *   [vm->limit, + TV_GUARD)  PROT_NONE for ever: a length that runs past the end faults there */
+#define TV_MIN 0x10000ull
+#define TV_POOL (4ull * GIB)
+#define TV_GUARD (8ull * GIB)
+#define TV_SYS_GDT 0x1000ull
+#define TV_SYS_TSS 0x1100ull
+#define TV_SYS_IDT 0x1200ull
+#define TV_SYS_STUBS 0x1400ull
+#define TV_SYS_TABLES 0x2000ull
+#define TV_SYS_TABLES_END 0xf000ull
+#define TV_SYS_STACK 0x10000ull /* top of the ring-0 stack page */
+
+#define TV_PORT_CALL 0x10 /* ToroV's port: a patched syscall */
+#define TV_PORT_TRAP 0x20 /* the LSTAR stub */
+#define TV_PORT_EXC 0x21  /* an exception stub */
+#define TV_STUB_STEP 8
+#define TV_STUB_EXC (TV_SYS_STUBS + TV_STUB_STEP)
+#define TV_VECTORS 32
+
+/* A guest virtual address. Never dereferenced: tv_ptr() and the copies of copy.c are the only gates. */
+typedef uint64_t gva;
+
+struct tv_vma {
+    gva start, end;
+    uint16_t prot;  /* PROT_* as the guest asked */
+    uint16_t flags; /* VMA_* */
+};
+enum {
+    VMA_SHARED = 1,
+    VMA_FILE = 2,
+    VMA_STACK = 4,
+    VMA_HEAP = 8,
+    VMA_TEXT = 16,    /* image text, never writable so far: may be patched late */
+    VMA_VDSO = 32,
+    VMA_WRITTEN = 64, /* was writable at some time */
+    VMA_IMAGE = 128
+};
+
+struct tv_mem {
+    uint8_t *base;          /* host address of guest 0 */
+    void *reserve;          /* what was mmapped, for munmap */
+    size_t reserve_len;
+    uint64_t limit, top;    /* see above */
+    struct tv_vma *vma;     /* sorted, disjoint */
+    size_t nvma, cap;
+    gva brk_start, brk, brk_max;
+    gva mmap_base;          /* where the search for a free place starts */
+    gva mmap_next;
+    uint32_t *pt_of;        /* by 2 MiB block: page-table page (gpa >> 12) bound to it for good */
+    uint8_t slot_mask[512]; /* by GiB: which of its memslots exist */
+    uint64_t low_next;      /* next free table page below TV_SYS_TABLES_END */
+    uint64_t pool_next, pool_end;
+    uint32_t next_slot;
+    bool huge;              /* the host offers transparent huge pages */
+};
+
+struct tv_sites { /* open addressing; a key is never 0 */
+    uint64_t *key;
+    uint8_t *val;
+    size_t mask, n;
+};
+enum { SITE_PATCHED = 1, SITE_AMBIGUOUS = 2, SITE_GADGET = 3, SITE_KEEP = 4 };
+#define TV_F_EXEC_STACK 0x10000u /* from the image */
+
+struct tv_sigaction { uint64_t handler, flags, restorer, mask; }; /* struct kernel_sigaction of x86-64 */
+
+struct tv_vm {
+    struct tv_cpu *cpu;
+    struct tv_cpu_vm *hw;
+    struct tv_mem mem;
+    struct tv_sites sites;
+    int16_t actions[512];
+    uint8_t noted[512];
+    struct tv_stats stats;
+    struct tv_stop end;        /* kind != 0: ended */
+    struct tv_stop notice;     /* kind != 0: to be reported before the next entry */
+    uint32_t flags;
+    char *exe;
+    int fd_lo, fd_hi;          /* [lo, hi): the monitor's descriptors, invisible to the guest */
+    pid_t tid;
+    gva clear_tid, robust_list;
+    uint64_t robust_len;
+    struct tv_sigaction act[65];
+    uint64_t sigmask, sigpending;
+    struct { uint64_t sp; int32_t flags; uint32_t pad; uint64_t size; } altstack;
+    struct { uint64_t cur, max; } rlim[16];  /* guest's view of the limits that would hit the monitor */
+    uint32_t rlim_own;         /* bits: which of them the guest set */
+    gva entry, phdr, stack_lo, stack_hi, stack_ptr, image_lo, image_hi, vdso, vdso_end;
+    gva arg_start, arg_end, env_start, env_end;
+    uint64_t phent, phnum;
+    gva fault_addr; uint64_t fault_rip, fault_rcx; unsigned fault_again;  /* a page fault that does not go away */
+    uint64_t first_exit_ns;
+};
+
+/* copy.c: the only places that read or write guest memory by pointer. 0 or -EFAULT. */
+int tv_copy_in(struct tv_vm *vm, void *dst, gva src, uint64_t len);
+int tv_copy_out(struct tv_vm *vm, gva dst, const void *src, uint64_t len);
+long tv_copy_str(struct tv_vm *vm, char *dst, gva src, size_t cap); /* length without NUL, -EFAULT, -ENAMETOOLONG */
+int tv_touch(struct tv_vm *vm, gva addr); /* can the host read this byte now? */
+uint64_t tv_ptr(const struct tv_vm *vm, gva addr); /* host address for the host kernel, or one that it refuses */
+uint64_t tv_room(const struct tv_vm *vm, gva addr); /* bytes from addr to the end of the guard */
+int tv_copy_setup(void);
+
+/* mem.c, pt.c */
+int mem_create(struct tv_vm *vm);
+void mem_destroy(struct tv_vm *vm);
+int mem_slot(struct tv_vm *vm, uint64_t start, uint64_t end);
+uint64_t mem_table(struct tv_vm *vm); /* a zeroed page-table page: gpa, or 0 */
+int pt_map(struct tv_vm *vm, gva start, gva end, int prot, bool large);
+void pt_protect(struct tv_vm *vm, gva start, gva end, int prot); /* present entries only; prot 0 removes */
+int pt_map_phys(struct tv_vm *vm, gva va, uint64_t gpa, int prot);
+int pt_system(struct tv_vm *vm);
+enum fault { FAULT_RETRY, FAULT_MAPERR, FAULT_ACCERR, FAULT_BUS, FAULT_NOMEM };
+enum fault mem_fault(struct tv_vm *vm, gva addr, uint64_t error);
+int mem_vanished(struct tv_vm *vm);
+
+/* vma.c */
+struct tv_vma *vma_find(struct tv_mem *m, gva addr);      /* the one that holds addr, or NULL */
+size_t vma_lower(const struct tv_mem *m, gva addr);       /* index of the first with end > addr */
+int vma_set(struct tv_mem *m, gva start, gva end, int prot, int flags); /* replaces what was there */
+int vma_clear(struct tv_mem *m, gva start, gva end);
+int vma_split(struct tv_mem *m, gva at);
+void vma_merge(struct tv_mem *m, size_t from, size_t to);
+bool vma_free(const struct tv_mem *m, gva start, gva end);
+gva vma_place(struct tv_mem *m, uint64_t len, uint64_t align, gva lo, gva hi); /* 0: no room */
+
+/* map.c */
+int host_prot(int prot);
+int map_anon(struct tv_vm *vm, gva start, gva end, int prot, int flags);
+int map_none(struct tv_vm *vm, gva start, gva end);
+int map_enter(struct tv_vm *vm, gva start, gva end, int prot, int flags);
+
+/* load.c, stack.c, vdso.c */
+int load_image(struct tv_vm *vm, int fd, const char **what);
+void place_stack(struct tv_vm *vm, uint64_t size);
+int build_stack(struct tv_vm *vm, const struct tv_spec *spec);
+int vdso_map(struct tv_vm *vm, gva at);
+
+/* site.c */
+int site_put(struct tv_sites *s, uint64_t addr, int val);
+static inline int site_get(const struct tv_sites *s, uint64_t addr) {
+    if (!s->key) return 0;
+    for (size_t i = (addr * 0x9e3779b97f4a7c15ull >> 32) & s->mask; s->key[i]; i = (i + 1) & s->mask)
+        if (s->key[i] == addr) return s->val[i];
+    return 0;
+}
+
+/* call.c: the table interpreter */
+struct tv_argspec { uint8_t kind, ref; uint16_t size; };
+struct tv_call;
+typedef int64_t (*tv_core_fn)(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c);
+struct tv_call {
+    uint8_t serve, nargs, plain, special; /* plain: all arguments cross unchanged */
+    int16_t err;                          /* DENY: the errno, positive */
+    int16_t action;                       /* the built-in policy */
+    tv_core_fn core;
+    struct tv_argspec arg[6];
+};
+enum { SERVE_NONE, SERVE_HOST, SERVE_CORE, SERVE_DENY };
+enum { A_NUM, A_FD, A_ATFD, A_PATH, A_STR, A_IN, A_OUT, A_IO, A_FDSET, A_IOVIN, A_IOVOUT, A_MSGIN, A_MSGOUT,
+       A_MMSGIN, A_MMSGOUT, A_SIGSETARG, A_ADDR };
+#define REF_CONST 0xff
+#define REF_DEREF 0x80 /* length is the u32 that the argument points to */
+extern const struct tv_call tv_calls[512];
+void tv_dispatch(struct tv_vm *vm, gva site);
+int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *c);
+
+static inline long sys6(long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5) {
+    register uint64_t r10 __asm__("r10") = a3;
+    register uint64_t r8 __asm__("r8") = a4;
+    register uint64_t r9 __asm__("r9") = a5;
+    long ret;
+    __asm__ volatile("syscall" : "=a"(ret) : "a"(nr), "D"(a0), "S"(a1), "d"(a2), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return ret;
+}
+static inline bool fd_hidden(const struct tv_vm *vm, uint64_t fd) {
+    int f = (int)fd;
+    return f >= vm->fd_lo && f < vm->fd_hi;
+}
+
+/* sig.c */
+void sig_end(struct tv_vm *vm, int sig, int code, gva addr); /* the default action of sig */
+int64_t sig_raise(struct tv_vm *vm, int sig, int code);      /* a signal for the guest itself */
+void sig_start(struct tv_vm *vm);
+void sig_stop(struct tv_vm *vm);
+
+void tv_notice(struct tv_vm *vm, int note, int nr, gva addr);
+uint64_t tv_now(void);
+void tv_fail(struct tv_stop *s, const char *what, int err);
+
+#endif
