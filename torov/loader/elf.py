@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torov.loader.headers import PHENTSIZE, Headers
+from torov.loader.headers import PHENTSIZE, Headers, sections_readable
 from torov.loader.image import Image, Section
 from torov.loader.source import Identity, read_program
 
@@ -52,7 +52,7 @@ def parse(path: str, data: bytes, identity: Identity | None = None) -> Image:
         phnum=headers.phnum,
         segments=headers.segments,
         exec_stack=headers.exec_stack,
-        sections=_sections(data) if headers.section_table else (),
+        sections=_sections(data) if sections_readable(data) else (),
         identity=identity,
     )
 

@@ -21,10 +21,14 @@ TASK_SIZE = (1 << 47) - PAGE
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 _PHDR = struct.Struct("<IIQQQQQQ")
 PHENTSIZE = _PHDR.size
+_SHDR = struct.Struct("<IIQQQQIIQQ")
+MAX_SHNUM = 8192
+MAX_COVER = 8  # how often, on average, headers may cover a byte of the file; linkers stay below 3
 MAX_PHNUM = 65536 // PHENTSIZE  # load_elf_phdrs() reads no more than 64 KiB
 
 _PT_LOAD, _PT_INTERP, _PT_GNU_STACK = 1, 3, 0x6474E551
 _ET_EXEC, _ET_DYN, _EM_X86_64 = 2, 3, 62
+_SHT_NULL, _SHT_NOBITS = 0, 8
 _TYPES = {0: "ET_NONE", 1: "ET_REL (an object file: link it first)", 4: "ET_CORE (a core dump)"}
 _MACHINES = {
     0: "EM_NONE", 2: "EM_SPARC", 3: "EM_386", 4: "EM_68K", 8: "EM_MIPS", 15: "EM_PARISC", 20: "EM_PPC",
@@ -37,7 +41,7 @@ _MACHINES = {
 class Headers:
     """What the headers say, after all checks; the fields mean what they mean in Image."""
 
-    __slots__ = ("entry", "exec_stack", "phdr", "phnum", "pie", "section_table", "segments")
+    __slots__ = ("entry", "exec_stack", "phdr", "phnum", "pie", "segments")
 
     def __init__(self, path: str, data: bytes) -> None:
         """Check the headers of a file.
@@ -48,11 +52,8 @@ class Headers:
         Raises:
             LoadError: one field is not what it must be; the first one in the order of the file is named.
         """
-        kind, self.entry, phoff, shoff, shentsize, shnum, self.phnum = _elf_header(path, data)
+        kind, self.entry, phoff, self.phnum = _elf_header(path, data)
         self.pie = kind == _ET_DYN
-        # A table that cannot be read whole is as good as none: programs run without it.
-        whole = shoff > 0 and shentsize == 64 and shnum > 0 and shoff + 64 * shnum <= len(data)
-        self.section_table = whole
         self.exec_stack = False
         self.phdr = 0
         segments: list[Segment] = []
@@ -76,8 +77,8 @@ class Headers:
         _check_layout(path, self.segments, self.pie, self.entry)
 
 
-def _elf_header(path: str, data: bytes) -> tuple[int, int, int, int, int, int, int]:
-    """Check the ELF header; return e_type, e_entry, e_phoff, e_shoff, e_shentsize, e_shnum, e_phnum."""
+def _elf_header(path: str, data: bytes) -> tuple[int, int, int, int]:
+    """Check the ELF header; return e_type, e_entry, e_phoff, e_phnum."""
     if data[:4] != b"\x7fELF":
         raise LoadError(path, "file", "an ELF file", describe(data))
     if data[4:5] == b"\1":
@@ -89,9 +90,7 @@ def _elf_header(path: str, data: bytes) -> tuple[int, int, int, int, int, int, i
         )
     if len(data) < _EHDR.size:
         raise LoadError(path, "ELF header", f"{_EHDR.size} bytes", f"a file truncated to {len(data)}")
-    (_, kind, machine, _, entry, phoff, shoff, _, _, phentsize, phnum, shentsize, shnum, _) = (
-        _EHDR.unpack_from(data)
-    )
+    _, kind, machine, _, entry, phoff, _, _, _, phentsize, phnum, _, _, _ = _EHDR.unpack_from(data)
     if machine != _EM_X86_64:
         raise LoadError(path, "e_machine", "EM_X86_64 (62)", _machine(machine))
     if kind not in (_ET_EXEC, _ET_DYN):
@@ -106,7 +105,33 @@ def _elf_header(path: str, data: bytes) -> tuple[int, int, int, int, int, int, i
         raise LoadError(
             path, "e_phoff", f"program headers within the file's {len(data)} bytes", f"end at {end:#x}"
         )
-    return kind, entry, phoff, shoff, shentsize, shnum, phnum
+    return kind, entry, phoff, phnum
+
+
+def sections_readable(data: bytes) -> bool:
+    """Whether a file, whose headers are checked, has a section table worth reading.
+
+    No program needs its section table to run, so a broken one counts as none. Nor does a table that no linker
+    writes: thousands of headers that each cover the whole file would keep a parser busy for minutes.
+    """
+    _, _, _, _, _, phoff, shoff, _, _, _, phnum, shentsize, shnum, _ = _EHDR.unpack_from(data)
+    size = len(data)
+    if (
+        shoff == 0
+        or shentsize != _SHDR.size
+        or not 0 < shnum <= MAX_SHNUM
+        or shoff + shnum * _SHDR.size > size
+    ):
+        return False
+    covered = 0
+    for _, kind, _, _, offset, length, *_ in _SHDR.iter_unpack(data[shoff : shoff + shnum * _SHDR.size]):
+        if kind not in (_SHT_NULL, _SHT_NOBITS):
+            if offset + length > size:
+                return False
+            covered += length
+    for _, _, _, _, _, length, _, _ in _PHDR.iter_unpack(data[phoff : phoff + phnum * PHENTSIZE]):
+        covered += length
+    return covered <= MAX_COVER * size
 
 
 def _machine(number: int) -> str:
