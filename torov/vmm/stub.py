@@ -1,6 +1,6 @@
 """The few machine instructions that torov itself runs in a guest, assembled by keystone.
 
-Ring 0 holds nothing but these. Each stub leaves to the monitor by ``out`` and comes back by ``iretq``: PVM's
+Ring 0 holds nothing but these. A stub leaves to the monitor by ``out`` and ring 0 comes back by ``iretq``: PVM's
 emulator, which interprets ring 0, knows both, and does not know ``sysret``. The monitor writes the frame that
 ``iretq`` takes.
 """
@@ -8,7 +8,7 @@ emulator, which interprets ring 0, knows both, and does not know ``sysret``. The
 from __future__ import annotations
 
 STUBS = {
-    "stub_trap": "out 0x20, al; iretq",
+    "stub_trap": "out 0x10, eax",
     "stub_exception": "out 0x21, al; iretq",
 }
 """C name to source: the LSTAR gate, and the gate of each exception vector (core/tv.h has the ports)."""

@@ -12,7 +12,7 @@ struct tv_regs {
 
 enum tv_exit_kind {
     CPU_CALL,      /* `out 0x10, eax` in ring 3; rip may be on it or past it: see cpu_settle() */
-    CPU_TRAP,      /* a syscall instruction: rip is past it */
+    CPU_TRAP,      /* a syscall instruction: rip is past it; error: 1 if it came from ring 3, and may be forged */
     CPU_EXCEPTION, /* vector, error, addr (CR2 for #PF) */
     CPU_KICKED,    /* interrupted, nothing happened */
     CPU_VANISHED,  /* guest memory without host memory behind it, no address */

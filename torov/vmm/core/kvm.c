@@ -138,13 +138,13 @@ static void system_page(uint8_t *sys, uint64_t sys_stack) {
     tss[0x68 + 2] = 0xf0;                                     /* ports 0x10..0x13: the four that out 0x10, eax covers */
     uint64_t *idt = (uint64_t *)(sys + TV_SYS_IDT);
     for (unsigned v = 0; v < TV_VECTORS; v++) {
-        uint64_t stub = TV_STUB_EXC + (uint64_t)v * TV_STUB_STEP, dpl = v == 3 || v == 4 ? 3 : 0;
+        uint64_t stub = TV_SYS_STUBS + (uint64_t)v * TV_STUB_STEP, dpl = v == 3 || v == 4 ? 3 : 0;
         idt[2 * v] = (stub & 0xffff) | SEL_KCS << 16 | (0x8e00ull | dpl << 13) << 32 | (stub >> 16 & 0xffff) << 48;
         idt[2 * v + 1] = stub >> 32;
     }
-    memcpy(sys + TV_SYS_STUBS, stub_trap, sizeof stub_trap);
+    memcpy(sys + TV_SYS_LSTAR, stub_trap, sizeof stub_trap);
     for (unsigned v = 0; v < TV_VECTORS; v++)
-        memcpy(sys + TV_STUB_EXC + (uint64_t)v * TV_STUB_STEP, stub_exception, sizeof stub_exception);
+        memcpy(sys + TV_SYS_STUBS + (uint64_t)v * TV_STUB_STEP, stub_exception, sizeof stub_exception);
 }
 
 int cpu_create(struct tv_cpu **out, struct tv_cpu_vm *vm, int id, uint8_t *sys, uint64_t sys_stack, const char **what) {
@@ -219,7 +219,7 @@ int cpu_start(struct tv_cpu *cpu, uint64_t rip, uint64_t rsp, const char **what)
     }
     struct { struct kvm_msrs head; struct kvm_msr_entry e[3]; } m = {.head.nmsrs = 3, .e = {
         {.index = MSR_STAR, .data = (uint64_t)0x23 << 48 | (uint64_t)SEL_KCS << 32},
-        {.index = MSR_LSTAR, .data = TV_SYS_STUBS},
+        {.index = MSR_LSTAR, .data = TV_SYS_LSTAR},
         {.index = MSR_SFMASK, .data = 0x257fd5}}}; /* all flags off in the stub, as Linux since 5.19 */
     *what = "KVM_SET_MSRS";
     if (ioctl(cpu->fd, KVM_SET_MSRS, &m) != 3) return errno ? -errno : -EINVAL;
@@ -245,21 +245,30 @@ static void fail(struct tv_exit *x, const char *what, int err) {
     x->err = err;
 }
 
-static void stub_exit(struct tv_cpu *cpu, struct tv_exit *x, int port) {
+/* A syscall instruction went to LSTAR. VMX and SVM are in ring 0 then, PVM is still in ring 3, which is why the stub's
+ * page is the user's and its port is in the bitmap. The program can jump there itself; then rcx tells on it, unless it
+ * points behind a syscall instruction, and the jump was as good as that instruction. */
+static void trap_exit(struct tv_cpu *cpu, struct tv_exit *x) {
+    struct tv_regs *r = cpu->regs;
+    struct kvm_sregs s;
+    if (ioctl(cpu->fd, KVM_GET_SREGS, &s) < 0) return fail(x, "KVM_GET_SREGS", errno);
+    rip_past = r->rip == TV_SYS_LSTAR + 2;
+    cpu->ring0 = !(s.cs.selector & 3);
+    x->kind = CPU_TRAP;
+    x->error = !cpu->ring0;
+    r->rip = r->rcx;
+    r->rflags = r->r11; /* rsp is the program's */
+}
+
+static void exception_exit(struct tv_cpu *cpu, struct tv_exit *x) {
     struct tv_regs *r = cpu->regs;
     uint64_t at = r->rip & ~(uint64_t)(TV_STUB_STEP - 1), off = r->rip - at;
-    if (at < TV_SYS_STUBS || at >= TV_STUB_EXC + TV_VECTORS * TV_STUB_STEP || (off != 0 && off != 2))
+    if (at < TV_SYS_STUBS || at >= TV_SYS_STUBS + TV_VECTORS * TV_STUB_STEP || (off != 0 && off != 2))
         return fail(x, "out from ring 0 outside the stubs", EFAULT);
     rip_past = off == 2;
     cpu->ring0 = true;
-    if (port == TV_PORT_TRAP) { /* rcx and r11 hold the program's rip and rflags, rsp is the program's */
-        x->kind = CPU_TRAP;
-        r->rip = r->rcx;
-        r->rflags = r->r11;
-        return;
-    }
     x->kind = CPU_EXCEPTION;
-    x->vector = (int)((at - TV_STUB_EXC) / TV_STUB_STEP);
+    x->vector = (int)((at - TV_SYS_STUBS) / TV_STUB_STEP);
     uint64_t *f = ring0_frame(cpu, r->rsp);
     if (!f) return fail(x, "exception in ring 0", EFAULT);
     x->error = has_error_code(x->vector) ? *f++ : 0;
@@ -284,7 +293,7 @@ void cpu_run(struct tv_cpu *cpu, struct tv_exit *x) {
         f[2] = (r->rflags & 0x244dd5) | 0x202 | (cpu->vm->iopl ? 0x3000 : 0);
         f[3] = r->rsp;
         f[4] = SEL_UDS;
-        r->rip = TV_SYS_STUBS + 2; /* every stub is out, iretq */
+        r->rip = TV_SYS_STUBS + 2; /* a stub is out, iretq */
         r->rsp = cpu->sys_stack - 40;
         r->rflags = cpu->vm->iopl ? 0x3002 : 2;
         cpu->ring0 = false;
@@ -300,8 +309,12 @@ void cpu_run(struct tv_cpu *cpu, struct tv_exit *x) {
     case KVM_EXIT_IO:
         cpu->pending_io = true;
         if (run->io.direction == KVM_EXIT_IO_OUT && run->io.count == 1) {
-            if (run->io.port == TV_PORT_CALL && run->io.size == 4) { x->kind = CPU_CALL; return; }
-            if (run->io.port == TV_PORT_TRAP || run->io.port == TV_PORT_EXC) return stub_exit(cpu, x, run->io.port);
+            if (run->io.port == TV_PORT_CALL && run->io.size == 4) {
+                if ((r->rip & ~2ull) == TV_SYS_LSTAR) return trap_exit(cpu, x);
+                x->kind = CPU_CALL;
+                return;
+            }
+            if (run->io.port == TV_PORT_EXC) return exception_exit(cpu, x);
         }
         x->kind = CPU_CALL; /* ports 0x10..0x13 in another form: no site matches it */
         return;

@@ -107,6 +107,7 @@ int pt_system(struct tv_vm *vm) {
     uint64_t *pd = directory(vm, 0, true), *pt = pd ? table(vm, pd, 0) : NULL;
     if (!pt) return -ENOMEM;
     put(&pt[TV_SYS_GDT >> 12], TV_SYS_GDT | P_PRESENT | P_AD);
+    put(&pt[TV_SYS_LSTAR >> 12], TV_SYS_LSTAR | bits(5));
     put(&pt[(TV_SYS_STACK - PG) >> 12], (TV_SYS_STACK - PG) | P_PRESENT | P_WRITE | P_AD | P_NX);
     return 0;
 }

@@ -34,14 +34,13 @@
 #define TV_SYS_IDT 0x1200ull
 #define TV_SYS_STUBS 0x1400ull
 #define TV_SYS_TABLES 0x2000ull
-#define TV_SYS_TABLES_END 0xf000ull
+#define TV_SYS_TABLES_END 0xe000ull
+#define TV_SYS_LSTAR 0xe000ull  /* a page of its own: ring 3 executes it on PVM */
 #define TV_SYS_STACK 0x10000ull /* top of the ring-0 stack page */
 
 #define TV_PORT_CALL 0x10 /* ToroV's port: a patched syscall */
-#define TV_PORT_TRAP 0x20 /* the LSTAR stub */
-#define TV_PORT_EXC 0x21  /* an exception stub */
+#define TV_PORT_EXC 0x21  /* an exception stub: ring 0 only */
 #define TV_STUB_STEP 8
-#define TV_STUB_EXC (TV_SYS_STUBS + TV_STUB_STEP)
 #define TV_VECTORS 32
 
 /* A guest virtual address. Never dereferenced: tv_ptr() and the copies of copy.c are the only gates. */

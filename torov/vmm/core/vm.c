@@ -116,8 +116,15 @@ static void patch_late(struct tv_vm *vm, gva site) {
     if (!site_put(&vm->sites, site, SITE_PATCHED)) vm->stats.late++;
 }
 
-static void on_trap(struct tv_vm *vm) {
+static void on_trap(struct tv_vm *vm, bool maybe_forged) {
     gva site = vm->cpu->regs->rip - 2;
+    uint8_t code[2];
+    if (maybe_forged && (tv_copy_in(vm, code, site, 2) || code[0] != 0x0f || code[1] != 0x05)) {
+        vm->stats.lost++;
+        vm->cpu->regs->rip = TV_SYS_LSTAR;
+        sig_end(vm, SIGSEGV, SEGV_MAPERR, TV_SYS_LSTAR);
+        return;
+    }
     int known = site_get(&vm->sites, site);
     vm->stats.trapped++;
     if (known == SITE_GADGET) {
@@ -201,7 +208,7 @@ static void on_exception(struct tv_vm *vm, const struct tv_exit *x) {
 static void one_exit(struct tv_vm *vm, struct tv_exit *x) {
     switch (x->kind) {
     case CPU_CALL: on_call(vm); break;
-    case CPU_TRAP: on_trap(vm); break;
+    case CPU_TRAP: on_trap(vm, x->error); break;
     case CPU_EXCEPTION: on_exception(vm, x); break;
     case CPU_KICKED: vm->stats.kicks++; break;
     case CPU_VANISHED:
@@ -251,7 +258,8 @@ int tv_layout(const struct tv_vm *vm, struct tv_region *out, int max) {
     const struct tv_mem *m = &vm->mem;
     int n = region(out, 0, max, TV_SYS_GDT, TV_SYS_TABLES, 5, "ring 0: GDT, IDT, TSS, stubs");
     n = region(out, n, max, TV_SYS_TABLES, TV_SYS_TABLES_END, 3, "ring 0: page tables");
-    n = region(out, n, max, TV_SYS_TABLES_END, TV_SYS_STACK, 3, "ring 0: stack");
+    n = region(out, n, max, TV_SYS_LSTAR, TV_SYS_LSTAR + PG, 5, "LSTAR stub");
+    n = region(out, n, max, TV_SYS_STACK - PG, TV_SYS_STACK, 3, "ring 0: stack");
     bool heap = false;
     for (size_t i = 0; i < m->nvma; i++) {
         const struct tv_vma *v = &m->vma[i];
