@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torov.errors import RewriteError
+from torov.rewrite import REWRITER_VERSION
 from torov.rewrite.decode import containing
 from torov.rewrite.regions import Mapping, candidates, regions
 from torov.rewrite.scan import Finding, scan
@@ -13,10 +14,7 @@ if TYPE_CHECKING:
     from torov.loader.image import Image
     from torov.rewrite.regions import Place
 
-__all__ = ["KEEP", "OUT", "SYSCALL", "Kept", "Plan", "Site", "Verdict", "plan"]
-
-REWRITER_VERSION = 1
-"""Goes up when a verdict can change; cached images of another version are not used."""
+__all__ = ["KEEP", "OUT", "REWRITER_VERSION", "SYSCALL", "Kept", "Plan", "Site", "Verdict", "plan"]
 
 # mov rax, 15 (rt_sigreturn) before the syscall: what libgcc (config/i386/linux-unwind.h) and gdb look for.
 _RESTORER = bytes.fromhex("48c7c00f000000")

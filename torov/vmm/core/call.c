@@ -170,22 +170,22 @@ static int64_t serve(struct tv_vm *vm, uint64_t nr, uint64_t a[6], gva site) {
     const struct tv_call *c = &tv_calls[nr];
     vm->stats.calls[nr]++;
     int action = vm->actions[nr];
-    if (action) {
+    if (action < 0) {
         vm->stats.denied++;
-        if (action < 0) {
-            vm->end = (struct tv_stop){.kind = TV_KILLED, .nr = (int)nr, .rip = site};
-            return -EPERM;
-        }
-        tv_notice(vm, TV_NOTE_DENIED, (int)nr, site);
-        return -action;
+        vm->end = (struct tv_stop){.kind = TV_KILLED, .nr = (int)nr, .rip = site};
+        return -EPERM;
     }
-    if (c->serve == SERVE_HOST) return tv_host(vm, (long)nr, a, c);
-    if (c->serve == SERVE_CORE) return c->core(vm, a, c);
     if (c->serve == SERVE_DENY) {
-        if (c->special) tv_notice(vm, TV_NOTE_UNSERVED, (int)nr, site);
+        if (c->special) tv_notice(vm, TV_NOTE_UNSERVED, (int)nr, site, c->err);
         return -c->err;
     }
-    return -ENOSYS;
+    if (c->serve == SERVE_NONE) return -ENOSYS;
+    if (action) {
+        vm->stats.denied++;
+        tv_notice(vm, TV_NOTE_DENIED, (int)nr, site, action);
+        return -action;
+    }
+    return c->serve == SERVE_HOST ? tv_host(vm, (long)nr, a, c) : c->core(vm, a, c);
 }
 
 /* The Linux x86-64 calling convention (syscall(2)); rcx and r11 as the instruction leaves them. */
@@ -193,7 +193,7 @@ void tv_dispatch(struct tv_vm *vm, gva site) {
     struct tv_regs *r = vm->cpu->regs;
     uint64_t a[6] = {r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9};
     int64_t ret = serve(vm, r->rax & 0xffffffff, a, site);
-    if (ret == -EPIPE) ret = sig_raise(vm, SIGPIPE, 0) ? ret : ret;
+    if (ret == -EPIPE) sig_raise(vm, SIGPIPE, 0);
     else if (ret == -EFBIG) sig_raise(vm, SIGXFSZ, 0);
     r->rax = (uint64_t)ret;
     r->rcx = r->rip;

@@ -23,7 +23,7 @@ struct tv_stop {
     int code;
     int note;
     int nr;
-    int err;
+    int err;       /* TV_NOTICE: the errno that was answered, or why (TV_NOTE_TIME) */
     uint64_t addr; /* fault address, or the place of the syscall */
     uint64_t rip;
     char what[64];

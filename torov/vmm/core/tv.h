@@ -211,7 +211,7 @@ int64_t sig_raise(struct tv_vm *vm, int sig, int code);      /* a signal for the
 void sig_start(struct tv_vm *vm);
 void sig_stop(struct tv_vm *vm);
 
-void tv_notice(struct tv_vm *vm, int note, int nr, gva addr);
+void tv_notice(struct tv_vm *vm, int note, int nr, gva addr, int err);
 uint64_t tv_now(void);
 void tv_fail(struct tv_stop *s, const char *what, int err);
 

@@ -20,11 +20,11 @@ void tv_fail(struct tv_stop *s, const char *what, int err) {
     strncpy(s->what, what ? what : "", sizeof s->what - 1);
 }
 
-void tv_notice(struct tv_vm *vm, int note, int nr, gva addr) {
+void tv_notice(struct tv_vm *vm, int note, int nr, gva addr, int err) {
     unsigned i = nr >= 0 && nr < 512 ? (unsigned)nr : 511;
     if (vm->noted[i] & 1u << note) return;
     vm->noted[i] |= (uint8_t)(1u << note);
-    vm->notice = (struct tv_stop){.kind = TV_NOTICE, .note = note, .nr = nr, .addr = addr};
+    vm->notice = (struct tv_stop){.kind = TV_NOTICE, .note = note, .nr = nr, .addr = addr, .err = err};
 }
 
 /* The monitor's descriptors go to numbers that the guest's own never reach: just above the soft limit, which is lowered
@@ -85,7 +85,7 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     gva vdso_at = vm->stack_hi + 16 * PG;
     if (!(spec->flags & TV_F_NO_VDSO)) {
         r = vdso_map(vm, vdso_at);
-        if (r) { tv_notice(vm, TV_NOTE_TIME, -1, 0); vm->notice.err = -r; vm->vdso = 0; }
+        if (r) { tv_notice(vm, TV_NOTE_TIME, -1, 0, -r); vm->vdso = 0; }
     }
     if ((r = build_stack(vm, spec))) goto fail;
     vm->mem.mmap_base = vm->mem.mmap_next = PG_UP(vm->vdso ? vm->vdso_end : vdso_at) + 16 * PG;
@@ -129,7 +129,7 @@ static void on_trap(struct tv_vm *vm, bool maybe_forged) {
     vm->stats.trapped++;
     if (known == SITE_GADGET) {
         vm->stats.gadgets++;
-        tv_notice(vm, TV_NOTE_GADGET, (int)(vm->cpu->regs->rax & 511), site);
+        tv_notice(vm, TV_NOTE_GADGET, (int)(vm->cpu->regs->rax & 511), site, 0);
     } else if (known != SITE_KEEP) {
         patch_late(vm, site);
     }

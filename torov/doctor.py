@@ -1,0 +1,122 @@
+"""``torov doctor``: can this machine run guests, how, and what to do if not."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+from torov.errors import MachineError
+
+
+class Finding:
+    """One thing looked at.
+
+    Fields:
+        what: the thing.
+        found: what is there.
+        good: it is as it should be.
+        needed: guests cannot run without it.
+        advice: what to do if it is not good.
+    """
+
+    __slots__ = ("advice", "found", "good", "needed", "what")
+
+    def __init__(self, what: str, found: str, good: bool, needed: bool = False, advice: str = "") -> None:
+        self.what, self.found, self.good, self.needed, self.advice = what, found, good, needed, advice
+
+    def document(self) -> dict[str, object]:
+        """The fields as plain values."""
+        return {name: getattr(self, name) for name in ("what", "found", "good", "needed", "advice")}
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _modules() -> list[str]:
+    return sorted(name for name in os.listdir("/sys/module") if name.startswith("kvm")) if os.path.isdir("/sys/module") else []
+
+
+def flavour() -> str:
+    """Which KVM this is, as far as modules and CPU flags tell: ``kvm_intel (VMX)``, ``kvm_amd (SVM)``, ``kvm_pvm``..."""
+    modules = _modules()
+    for name, text in (("kvm_intel", "kvm_intel (VMX)"), ("kvm_amd", "kvm_amd (SVM)"), ("kvm_pvm", "kvm_pvm (software)")):
+        if name in modules:
+            return text
+    flags = next((line for line in _read("/proc/cpuinfo").splitlines() if line.startswith("flags")), "").split()
+    for flag, text in (("vmx", "VMX, built in"), ("svm", "SVM, built in")):
+        if flag in flags:
+            return text
+    return "software, built in" if modules else "unknown"
+
+
+def _device() -> Finding:
+    path = "/dev/kvm"
+    try:
+        status = os.stat(path)
+    except OSError:
+        return Finding(path, "not there", False, True, "load a module (modprobe kvm_intel, kvm_amd), enable virtualisation in "
+                       "the firmware, or pass the device into the container (--device /dev/kvm)")
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        import grp
+
+        try:
+            group = grp.getgrgid(status.st_gid).gr_name
+        except KeyError:
+            group = str(status.st_gid)
+        return Finding(path, f"uid {os.getuid()} may not open it: {error.strerror}", False, True,
+                       f"usermod -aG {group} $USER and log in again, or run as root")
+    return Finding(path, f"usable by uid {os.getuid()}, mode {status.st_mode & 0o777:o}", True, True)
+
+
+def _core() -> Finding:
+    try:
+        from torov.vmm import machine
+    except ImportError as error:
+        return Finding("compiled core", str(error), False, True, "pip install . in the source tree (needs gcc and python3-dev)")
+    return Finding("compiled core", os.path.basename(str(machine._core.__file__)), True, True)
+
+
+def examine() -> list[Finding]:
+    """Look at everything that a run needs.
+
+    Returns:
+        The findings, in the order in which they matter.
+    """
+    findings = [
+        Finding("machine", f"{platform.machine()}, Linux {platform.release()}", platform.machine() == "x86_64", True,
+                "only x86-64 is served"),
+        _core(),
+        _device(),
+    ]
+    if not all(finding.good for finding in findings):
+        return findings
+    findings.append(Finding("KVM", flavour(), True))
+    from torov.vmm.machine import probe
+
+    try:
+        info = probe()
+    except MachineError as error:
+        return [*findings, Finding("a guest of one loop", str(error), False, True, "report this with the lines above")]
+    rows = (
+        ("KVM_GET_API_VERSION", str(info["api"]), info["api"] == 12, True, "a kernel since 2.6.22 is needed"),
+        ("registers in kvm_run", "yes" if info["sync_regs"] else "no", bool(info["sync_regs"]), True, "Linux 4.17 is needed"),
+        ("immediate exit", "yes" if info["immediate_exit"] else "no", bool(info["immediate_exit"]), True, "Linux 4.11 is needed"),
+        ("guest addresses", f"{info['maxphyaddr']} bits", info["maxphyaddr"] >= 36, True, "36 bits are needed"),
+        ("memslots", str(info["nr_memslots"]), info["nr_memslots"] >= 509, False, "large programs may not fit"),
+        ("time without an exit", "yes" if info["readonly_mem"] and info["tsc_offset"] else "no",
+         bool(info["readonly_mem"] and info["tsc_offset"]), False, "clock_gettime costs an exit; Linux 5.16 offers it"),
+        ("transparent huge pages", _read("/sys/kernel/mm/transparent_hugepage/enabled") or "none",
+         "[never]" not in _read("/sys/kernel/mm/transparent_hugepage/enabled"), False,
+         "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled makes new memory many times cheaper"),
+        ("RIP at an exit", "past the instruction" if info["rip_past"] else "on the instruction", True, False, ""),
+        ("floor of a hypercall", f"{info['floor_ns'] / 1000:.2f} us", True, False, ""),
+        ("VM to first exit", f"{info['create_ns'] / 1000:.0f} us", True, False, ""),
+    )
+    return [*findings, *(Finding(*row) for row in rows)]

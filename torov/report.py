@@ -1,0 +1,90 @@
+"""What the verbs show a person: tables, by rich, in colour on a terminal only. Imported late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from torov.api import name_of
+from torov.doctor import Finding
+from torov.rewrite.report import Row
+from torov.vmm.machine import EXITED, SIGNALLED, Stop
+
+
+def _table(*columns: str, right: int = 0) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="right" if index < right else "left", overflow="fold")
+    return table
+
+
+def _console(stderr: bool = False) -> Console:
+    console = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not console.is_terminal:  # a file or a pipe has no width: do not fold what a script reads
+        console.width = 400
+    return console
+
+
+def stats_document(stop: Stop, stats: Mapping[str, int], calls: Mapping[int, int]) -> dict[str, object]:
+    """The counts of one run as plain values.
+
+    Args:
+        stop, stats, calls: what Machine.run(), .stats() and .calls() gave.
+
+    Returns:
+        ``exit_status``, ``signal``, all counts, and ``syscalls``: name to count.
+    """
+    return {
+        "exit_status": stop.exit_status,
+        "signal": stop.status if stop.kind == SIGNALLED else 0,
+        **stats,
+        "syscalls": {name_of(nr): count for nr, count in calls.items()},
+    }
+
+
+def print_stats(stop: Stop, stats: Mapping[str, int], calls: Mapping[int, int]) -> None:
+    """Print the counts of one run to standard error. Arguments as stats_document()."""
+    console = _console(stderr=True)
+    end = f"exit status {stop.status}" if stop.kind == EXITED else f"ended, status {stop.exit_status}"
+    console.print(f"torov: {end}; {stats['exits']} exits: {stats['hypercalls']} from patched sites, {stats['trapped']} trapped "
+                  f"({stats['late']} patched at their first trap, {stats['gadgets']} gadgets), {stats['faults']} page faults, "
+                  f"{stats['lost']} lost syscalls, {stats['denied']} denied")
+    console.print(f"torov: boot {stats['create_ns'] / 1e6:.2f} ms (KVM {stats['kvm_ns'] / 1e6:.2f}), first exit after "
+                  f"{stats['first_ns'] / 1e6:.2f} ms, run {stats['run_ns'] / 1e6:.2f} ms; {stats['slots']} memslots, "
+                  f"{stats['tables']} page tables")
+    table = _table("calls", "syscall", right=1)
+    for nr, count in sorted(calls.items(), key=lambda item: (-item[1], item[0])):
+        table.add_row(str(count), name_of(nr))
+    console.print(table)
+
+
+_VERDICT_STYLE = {"CONFIRMED": "green", "CLEAN_GAP": "cyan", "EMBEDDED": "yellow", "AMBIGUOUS": "magenta", "DATA": "dim"}
+
+
+def print_plan(summary: Mapping[str, object], rows: Iterable[Row]) -> None:
+    """Print a plan: its summary, then one line for each site."""
+    console = _console()
+    verdicts, kept = summary["verdicts"], summary["kept"]
+    assert isinstance(verdicts, dict) and isinstance(kept, dict)
+    counts = ", ".join(f"{count} {name}" for name, count in verdicts.items() if count)
+    more = "".join(f", {count} kept: {name}" for name, count in kept.items() if count)
+    console.print(f"{summary['file']}: {summary['sites']} pairs 0F 05, {summary['patched']} to patch; {counts or 'none'}{more}", soft_wrap=True)
+    table = _table("address", "where", "verdict", "action", "reason")
+    for row in rows:
+        style = _VERDICT_STYLE.get(row.verdict, "")
+        table.add_row(row.address, escape(row.where), f"[{style}]{row.verdict}[/]" if style else row.verdict, row.action, escape(row.reason))
+    if table.row_count:
+        console.print(table)
+
+
+def print_findings(findings: Iterable[Finding]) -> None:
+    """Print what ``torov doctor`` found."""
+    console = _console()
+    table = _table("", "what", "found", "what to do")
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.good else "[red]no[/]" if finding.needed else "[yellow]--[/]"
+        table.add_row(mark, finding.what, escape(finding.found), "" if finding.good else finding.advice)
+    console.print(table)

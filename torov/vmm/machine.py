@@ -1,0 +1,217 @@
+"""A guest as Python sees it: create, run to its end, read what was counted. The only importer of the compiled core.
+
+On the path of every start: no import here that is not needed for it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from torov.errors import LoadError, MachineError, NoKVM
+from torov.vmm import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+_ffi, _lib = _core.ffi, _core.lib
+
+EXITED, SIGNALLED, KILLED, FAILED = _lib.TV_EXITED, _lib.TV_SIGNALLED, _lib.TV_KILLED, _lib.TV_FAILED
+"""How a guest can end: by exit(2), by a signal, by its policy, because the monitor could not go on."""
+DENIED, UNSERVED, GADGET, NO_TIME = _lib.TV_NOTE_DENIED, _lib.TV_NOTE_UNSERVED, _lib.TV_NOTE_GADGET, _lib.TV_NOTE_TIME
+"""What a notice reports."""
+
+_ACCESS_ERRORS = (2, 6, 13, 19)  # ENOENT, ENXIO, EACCES, ENODEV
+
+
+class Stop:
+    """The end of a guest, or a notice on the way.
+
+    Fields:
+        kind: EXITED, SIGNALLED, KILLED; or 0 for a notice.
+        status: exit status 0-255, or signal number.
+        code, address: si_code and si_addr of a signal; the place of the syscall for a notice.
+        rip: guest address of the next instruction, where it is known.
+        note: DENIED, UNSERVED, GADGET or NO_TIME for a notice, else 0.
+        nr: syscall number for a notice and for KILLED, exception vector for a signal.
+        errno: the host's error for NO_TIME.
+    """
+
+    __slots__ = ("address", "code", "errno", "kind", "note", "nr", "rip", "status")
+
+    def __init__(self, raw: Any) -> None:
+        notice = raw.kind == _lib.TV_NOTICE
+        self.kind = 0 if notice else int(raw.kind)
+        self.status, self.code, self.note = int(raw.status), int(raw.code), int(raw.note) if notice else 0
+        self.nr, self.address, self.rip, self.errno = int(raw.nr), int(raw.addr), int(raw.rip), int(raw.err)
+
+    @property
+    def exit_status(self) -> int:
+        """What a shell would show: the guest's own status, or 128 + n after signal n (SIGSYS for KILLED)."""
+        if self.kind == EXITED:
+            return self.status
+        return 128 + (self.status if self.kind == SIGNALLED else 31)
+
+
+def _text(raw: Any) -> str:
+    return bytes(_ffi.string(raw)).decode(errors="replace")
+
+
+def _check(stop: Any) -> None:
+    """The funnel of the core's own failures.
+
+    Raises:
+        NoKVM: /dev/kvm is missing or not for us.
+        MachineError: anything else that the host refused.
+    """
+    if stop.kind != FAILED:
+        return
+    what, err = _text(stop.what), int(stop.err)
+    if what == "/dev/kvm" and err in _ACCESS_ERRORS:
+        raise NoKVM(what, err, "run `torov doctor` to see what is missing")
+    if err == 7:  # E2BIG
+        raise MachineError("arguments and environment", err)
+    where = f"{what} (rip {stop.rip:#x}, address {stop.addr:#x})" if stop.rip or stop.addr else what
+    raise MachineError(where, err)
+
+
+class Machine:
+    """One guest.
+
+    Args:
+        image: path of an image file (torov.loader.image).
+        exe: absolute path of the program it was made from.
+        argv: the program's arguments, argv[0] included.
+        env: its environment.
+        actions: 512 little-endian int16 as torov.policy makes them; None for the built-in policy.
+        execfn: the path as the user gave it (AT_EXECFN); argv[0] if None.
+        stack_size: bytes; 0 for RLIMIT_STACK.
+        flags: TV_F_* of core/core.h.
+
+    Raises:
+        NoKVM, MachineError: the host refused something.
+        LoadError: the image file is damaged.
+    """
+
+    __slots__ = ("_stop", "_vm")
+
+    def __init__(
+        self,
+        image: str,
+        exe: str,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        actions: bytes | None = None,
+        *,
+        execfn: str | None = None,
+        stack_size: int = 0,
+        flags: int = 0,
+    ) -> None:
+        keep = []
+
+        def text(value: str) -> Any:
+            keep.append(_ffi.new("char[]", os.fsencode(value)))
+            return keep[-1]
+
+        def vector(values: list[bytes]) -> Any:
+            items = [_ffi.new("char[]", value) for value in values]
+            keep.extend(items)
+            keep.append(_ffi.new("char *[]", [*items, _ffi.NULL]))
+            return _ffi.cast("char const *const *", keep[-1])
+
+        if env is None:
+            pairs = [key + b"=" + value for key, value in os.environb.items()]
+        else:
+            pairs = [os.fsencode(key) + b"=" + os.fsencode(value) for key, value in env.items()]
+        spec = _ffi.new("struct tv_spec *")
+        spec.exe, spec.execfn = text(exe), text(argv[0] if execfn is None else execfn)
+        spec.argv, spec.envp = vector([os.fsencode(arg) for arg in argv]), vector(pairs)
+        spec.actions = _ffi.NULL if actions is None else _ffi.cast("int16_t *", _ffi.from_buffer(actions))
+        spec.stack_size, spec.flags = stack_size, flags
+        self._stop = _ffi.new("struct tv_stop *")
+        spec.image_fd = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._vm = _lib.tv_create(spec, self._stop)
+        finally:
+            os.close(spec.image_fd)
+        if not self._vm:
+            if _text(self._stop.what) == "image file":
+                raise LoadError(image, "image file", "what the rewriter wrote", f"errno {self._stop.err}")
+            _check(self._stop)
+
+    def run(self, on_notice: Callable[[Stop], None] | None = None) -> Stop:
+        """Run the guest to its end.
+
+        Args:
+            on_notice: called for each notice, in the order of events, while the guest waits.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            MachineError: the monitor cannot go on.
+        """
+        while True:
+            kind = _lib.tv_run(self._vm, self._stop)
+            if kind != _lib.TV_NOTICE:
+                _check(self._stop)
+                return Stop(self._stop)
+            if on_notice is not None:
+                on_notice(Stop(self._stop))
+
+    def stats(self) -> dict[str, int]:
+        """What was counted so far: the fields of struct tv_stats (core/core.h) but for the calls."""
+        stats = _lib.tv_stats(self._vm)
+        names = [name for name, _ in _ffi.typeof("struct tv_stats").fields]
+        return {name: int(getattr(stats, name)) for name in names if name != "calls"}
+
+    def calls(self) -> dict[int, int]:
+        """Syscall number to how often it was made, for those that were; 511 stands for all above 511."""
+        calls = _lib.tv_stats(self._vm).calls
+        return {nr: int(calls[nr]) for nr in range(512) if calls[nr]}
+
+    def layout(self) -> list[tuple[int, int, str, str]]:
+        """The guest's memory as (start, end, protection as in /proc/PID/maps, name), by address."""
+        size = 256
+        while True:
+            regions = _ffi.new("struct tv_region[]", size)
+            count = _lib.tv_layout(self._vm, regions, size)
+            if count <= size:
+                break
+            size = count
+        rows = []
+        for region in regions[0:count]:
+            prot = "".join(letter if region.prot & bit else "-" for letter, bit in (("r", 1), ("w", 2), ("x", 4)))
+            rows.append((int(region.start), int(region.end), prot, _text(region.name)))
+        return rows
+
+    def close(self) -> None:
+        """Give the VM and its memory back. More than once is fine."""
+        if self._vm:
+            _lib.tv_destroy(self._vm)
+            self._vm = _ffi.NULL
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.close()
+
+
+def probe(loops: int = 2000) -> dict[str, int]:
+    """Try this machine's KVM with a guest of one loop.
+
+    Args:
+        loops: how many exits to time.
+
+    Returns:
+        The fields of struct tv_host_info (core/core.h); times in nanoseconds.
+
+    Raises:
+        NoKVM, MachineError: what does not work.
+    """
+    info, why = _ffi.new("struct tv_host_info *"), _ffi.new("struct tv_stop *")
+    if _lib.tv_probe(info, why, loops):
+        _check(why)
+    return {name: int(getattr(info, name)) for name, _ in _ffi.typeof("struct tv_host_info").fields}
