@@ -18,8 +18,8 @@ class Policy:
         actions: LIMIT signed little-endian 16-bit numbers, by system call number: 0 the call is made, a
             positive number is the error to answer, -1 the program is killed.
         source: the file, or "built-in".
-        name_of_default: what the policy says about calls that no rule names: "builtin", "allow", "deny", "kill"
-            or the name of an error.
+        name_of_default: what the policy says about calls that no rule names: "builtin", "allow", "deny",
+            "kill" or the name of an error.
         binary, mount_point, newpid, startaddr, debug_allowed, debug_port: settings of ToroV's configuration,
             None where the policy does not say (policy_torov.Settings).
     """

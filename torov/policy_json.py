@@ -54,15 +54,56 @@ def parse(file: str, data: bytes) -> Place:
     Raises:
         PolicyError: it is not UTF-8 or not JSON; says where.
     """
-    import json  # late: 3 ms that runs without a policy file do not pay
-
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise PolicyError(file, f"line {line}", "UTF-8", f"byte {data[error.start]:#04x}") from None
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
+        value = _quick(text)
+    except (ImportError, AttributeError, TypeError, ValueError, StopIteration, RecursionError):
+        value = _careful(file, text)  # says what is wrong
+    return Place(file, "", value)
+
+
+class _Context:
+    """What the scanner of the json package takes its settings from."""
+
+    strict = True
+    object_hook = None
+    parse_float = float
+    parse_int = int
+
+    @staticmethod
+    def object_pairs_hook(pairs: list[tuple[str, object]]) -> _Object:
+        return _object(pairs)
+
+    @staticmethod
+    def parse_constant(name: str) -> object:
+        raise ValueError(name)
+
+
+def _quick(text: str) -> object:
+    """Parse a right policy without the json package: it imports re, which takes longer than all else here.
+
+    The scanner is json's own, and private: whatever it raises, _careful decides.
+    """
+    from _json import make_scanner
+
+    blank = " \t\n\r"
+    scan = make_scanner(_Context)  # type: ignore[arg-type]  # typeshed names the class itself
+    value, end = scan(text, len(text) - len(text.lstrip(blank)))
+    if text[end:].strip(blank):
+        raise ValueError("more behind the value")
+    return value
+
+
+def _careful(file: str, text: str) -> object:
+    """Parse with the json package; raises PolicyError as parse does."""
+    import json
+
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_Context.parse_constant)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         got = show(text[error.pos]) if error.pos < len(text) else "the end of the file"
@@ -77,14 +118,9 @@ def parse(file: str, data: bytes) -> Place:
     except ValueError as error:  # a constant below, or a number of thousands of digits
         got = str(error) if str(error) in _CONSTANTS else "a number with too many digits"
         raise PolicyError(file, TOP, "JSON", got) from None
-    return Place(file, "", value)
 
 
 _CONSTANTS = ("NaN", "Infinity", "-Infinity")
-
-
-def _constant(name: str) -> object:
-    raise ValueError(name)
 
 
 def _object(pairs: list[tuple[str, object]]) -> _Object:

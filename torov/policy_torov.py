@@ -23,8 +23,10 @@ _INSIDE = """
     set_tid_address sigaltstack
 """
 INSIDE = frozenset(_INSIDE.split())
-"""Calls about the program's own memory, signals and thread, which are served inside the virtual machine. ToroV's
-lists name what goes out to the host and never these, and a program with a C library cannot start without them."""
+"""Calls about the program's own memory, signals and thread, which are served inside the virtual machine.
+
+ToroV's lists name what goes out to the host and never these, and a C library cannot start without them.
+"""
 
 
 class Settings:
