@@ -106,7 +106,10 @@ def test_names_in_any_case_and_truth_as_string_or_boolean() -> None:
         ),
         ({"Debug": {"Allowed": "no"}}, 'Debug.Allowed: expected "True", "False", true or false, got "no"'),
         ({"Debug": {"Allowed": True, "Port": "0"}}, 'Debug.Port: expected a TCP port, 1 to 65535, got "0"'),
-        ({"Debug": {"Allowed": True, "Port": 65536}}, "Debug.Port: expected a TCP port, 1 to 65535, got 70000"),
+        (
+            {"Debug": {"Allowed": True, "Port": 65536}},
+            "Debug.Port: expected a TCP port, 1 to 65535, got 65536",
+        ),
         ({"Debug": {"Allowed": True, "Port": True}}, "Debug.Port: expected a TCP port, 1 to 65535, got true"),
         (
             {"Hypercall": []},
