@@ -88,7 +88,7 @@ class Decoder:
         return good / (good + bad) if good else 0.0
 
     def landing(self, at: int, start: int, limit: int) -> int:
-        """Return the lowest offset from start on whose decoding lands on an offset; at itself if none does."""
+        """Return the lowest offset from start on whose decoding lands on at; at itself if none does."""
         lands = {at}
         for offset in range(at - 1, start - 1, -1):
             if offset + self._size(offset, limit) in lands:

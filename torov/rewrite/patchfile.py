@@ -80,7 +80,7 @@ def _restore(image: Image) -> tuple[bytes, Plan]:
             made = plan(elf.parse(image.path, body), clean_gap)
         if made.patched_bytes(body) == image.data:
             return body, made
-    raise RewriteError(image.path, None, "is not as torov patch (this version of it) wrote it, so its original "
+    raise RewriteError(image.path, None, "is not as this version of torov patch wrote it, so its original "
                                          "cannot be known: undo the unchanged copy, or patch again")
 
 

@@ -122,11 +122,14 @@ class Mapping:
 
     def find(self, offset: int) -> Place:
         """Return the place of the two bytes at a file offset."""
-        i = bisect.bisect_right(self._bounds, offset) - 1
-        # Both bytes must be in the segment; the second one can be past its end.
-        here = [s for s in (self._sets[i] if i >= 0 else []) if offset + 2 <= s.offset + s.filesz]
-        if not here:
+        first, second = self._covering(offset), self._covering(offset + 1)
+        both = [s for s in first if s in second]
+        if not both:
             return Place(None, False, False, False)
-        main = next((s for s in here if s.flags & PF_X), here[0])
+        main = next((s for s in both if s.flags & PF_X), both[0])
         return Place(main.vaddr + offset - main.offset, bool(main.flags & PF_X),
-                     any(s.flags & PF_W for s in here), len(here) > 1)
+                     any(s.flags & PF_W for s in first + second), len(first) > 1 or len(second) > 1)
+
+    def _covering(self, offset: int) -> list[Segment]:
+        i = bisect.bisect_right(self._bounds, offset) - 1
+        return self._sets[i] if i >= 0 else []

@@ -128,7 +128,7 @@ def diff(image: Image, plan: Plan) -> Iterator[str]:
     Args:
         image, plan: a program and its plan.
     Yields:
-        ``@@ address where @@``, then lines with address, bytes and instruction behind a space, ``-`` or ``+``.
+        ``@@ address where @@``, then lines with address, bytes and instruction after a space, ``-`` or ``+``.
     """
     known = names(image, plan)
     decoder = Decoder(image.data, len(plan.sites) * len(image.data))  # at most a whole function a site
