@@ -28,7 +28,7 @@ def entry(source: str, member: str = "usr/bin/tool") -> Entry:
 def make_deb(directory: Path, root: Path) -> None:
     (root / "DEBIAN").mkdir()
     (root / "DEBIAN" / "control").write_text(
-        "Package: pkg\nVersion: 1.0\nArchitecture: amd64\nMaintainer: no <n@example.org>\nDescription: test\n")
+        "Package: pkg\nVersion: 1.0\nArchitecture: amd64\nMaintainer: n <n@e.org>\nDescription: test\n")
     root.chmod(0o755)
     (root / "DEBIAN").chmod(0o755)
     subprocess.run(["dpkg-deb", "-b", root, directory / "pkg_1.0_amd64.deb"], check=True, capture_output=True)

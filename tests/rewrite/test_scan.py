@@ -49,6 +49,20 @@ def test_a_spent_budget_leaves_pairs_ambiguous() -> None:
     assert found.verdict is Verdict.CONFIRMED
 
 
+def test_tables_that_contradict_each_other_are_not_believed_and_cost_no_time() -> None:
+    # every entry of the search table points to an FDE of another function, so nothing says where one ends
+    text = CODE * 2_000
+    good = make_image(text, [(8 * i, 8 * i + 8) for i in range(2_000)], ".eh_frame_hdr")
+    tables = {s.name: good.data[s.offset:s.offset + s.size] for s in good.sections[1:]}
+    header = bytearray(tables[".eh_frame_hdr"])
+    for i in range(2_000):
+        header[12 + 8 * i + 4:12 + 8 * i + 8] = header[16:20]
+    image = make_image(text, tables=tables | {".eh_frame_hdr": bytes(header)})
+    found = module.scan(image, regions(image), candidates(image, SYSCALL), budget=400_000)
+    reasons = [f.reason for f in found.values() if f.verdict is Verdict.AMBIGUOUS]
+    assert reasons.count("the function tables contradict each other here") == len(reasons) == 1_998
+
+
 def test_patched_code_is_judged_like_the_original() -> None:
     text = CODE + bytes.fromhex("b8 e7 10 00 00 c3")
     patched = make_image(text.replace(SYSCALL, OUT), [(0, 8), (8, 14)])

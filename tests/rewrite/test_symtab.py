@@ -15,7 +15,7 @@ def test_finds_what_nm_finds(tmp_path: Path) -> None:
     path = tmp_path / "hello"
     source = b"int main(void) { return 0; }\n"
     subprocess.run(["gcc", "-static", "-x", "c", "-o", str(path), "-"], input=source, check=True)
-    argv = ["nm", "-S", "--defined-only", path]
+    argv = ["nm", "-S", "--defined-only", str(path)]
     lines = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     expected: dict[int, tuple[int, set[str]]] = {}
     for fields in (line.split() for line in lines.splitlines()):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 INSTRUCTION_MAX = 15  # bytes; Intel SDM volume 2A, 2.3.11
 _CHUNK = 4096
 _CALL_COST = 48  # bytes that could be decoded in the time that one more call takes
-BUDGET = 48 << 20  # bytes a file; a 97 MB program needs 3 MB, and 2 MB take a second
+BUDGET = 16 << 20  # bytes a file; a 97 MB program needs 2 MB, and 3 MB take a second
 WINDOW = 64
 
 

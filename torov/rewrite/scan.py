@@ -137,7 +137,13 @@ class Scan:
         groups: dict[tuple[int, int], list[int]] = {}
         for pair in pairs:
             groups.setdefault(self._gap(region, pair), []).append(pair)
-        for (start, end), group in groups.items():
+        judged = region.start
+        for (start, end), group in sorted(groups.items()):
+            if start < judged:  # only tables that contradict themselves give gaps that overlap
+                why = Finding(Verdict.AMBIGUOUS, "the function tables contradict each other here")
+                self._findings.update(dict.fromkeys(group, why))
+                continue
+            judged = end
             self._findings.update(self._judge_gap(region, start, end, group))
 
     def _gap(self, region: Region, pair: int) -> tuple[int, int]:
