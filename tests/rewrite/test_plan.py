@@ -80,6 +80,12 @@ def test_signal_restorer_is_kept_and_never_to_be_patched() -> None:
     assert made.patched() == []
 
 
+def test_unproven_signal_restorer_is_never_to_be_patched_either() -> None:
+    made = plan(make_image(b"\x06" + RESTORER))
+    assert (only(made).verdict, only(made).kept) == (Verdict.AMBIGUOUS, Kept.RESTORER)
+    assert made.traps() == [(TEXT + 8, KEEP)]
+
+
 def test_similar_mov_is_patched() -> None:
     assert only(whole(bytes.fromhex("48c7c00e0000000f05"))).new == OUT  # 14, rt_sigprocmask
 

@@ -101,8 +101,9 @@ def plan(image: Image, clean_gap: bool = True) -> Plan:
 
 def _kept(data: bytes, at: int, finding: Finding, place: Place, clean_gap: bool) -> Kept | None:
     """Return why a pair is not patched, or None if it is."""
-    if finding.verdict not in (Verdict.CONFIRMED, Verdict.CLEAN_GAP) or not place.executable:
+    if finding.verdict in (Verdict.EMBEDDED, Verdict.DATA) or not place.executable:
         return Kept.VERDICT
+    # An AMBIGUOUS site is not patched here, but may be at run time: so the causes below hold for it too.
     if place.writable:
         return Kept.WRITABLE
     if place.shared:
@@ -111,6 +112,8 @@ def _kept(data: bytes, at: int, finding: Finding, place: Place, clean_gap: bool)
         return Kept.PREFIXED
     if data.startswith(_RESTORER, max(at - len(_RESTORER), 0)):
         return Kept.RESTORER
+    if finding.verdict is Verdict.AMBIGUOUS:
+        return Kept.VERDICT
     if finding.verdict is Verdict.CLEAN_GAP and not clean_gap:
         return Kept.SWITCHED_OFF
     return None
