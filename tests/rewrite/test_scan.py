@@ -9,7 +9,7 @@ from synthetic import TABLES, TEXT, eh_frame, make_image, make_tables
 from torov.rewrite import scan as module
 from torov.rewrite.regions import candidates, regions
 from torov.rewrite.sites import OUT, SYSCALL, Verdict
-from torov.rewrite.tables import LazyTable, SortedTable
+from torov.rewrite.tables import SortedTable
 
 CODE = bytes.fromhex("b8 01 00 00 00 0f 05 c3")
 
@@ -68,16 +68,3 @@ def test_patched_code_is_judged_like_the_original() -> None:
     patched = make_image(text.replace(SYSCALL, OUT), [(0, 8), (8, 14)])
     found = module.scan(patched, regions(patched), candidates(patched, OUT), OUT)
     assert [found[at].verdict for at in (0x1005, 0x1009)] == [Verdict.CONFIRMED, Verdict.EMBEDDED]
-
-
-def test_unsorted_lazy_table_gives_no_wrong_order() -> None:
-    starts = [TEXT + 90, TEXT + 10, TEXT + 50]
-    table = LazyTable(3, starts.__getitem__, lambda i: starts[i] + 5)
-    for addr in range(TEXT, TEXT + 100):
-        here, after = table.around(addr)
-        assert here is None or here[0] <= addr
-        assert after is None or after > addr
-
-
-def test_sorted_table_keeps_the_longer_of_two() -> None:
-    assert SortedTable([(5, 9), (5, 7), (20, 30)]).around(6) == ((5, 9), 20)
