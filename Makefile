@@ -1,0 +1,64 @@
+# Two commands do everything: `make demo` and `make test`. CONTRIBUTING.md explains the others.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORE := $(wildcard torov/vmm/core/*.[ch]) torov/vmm/build_core.py torov/vmm/stub.py torov/calls_x86_64.py torov/callshape.py
+JOBS ?= 2
+
+.PHONY: help demo test test-fast test-svm bench lint install samples clean
+help:
+	@echo "make demo      install, build the samples, run HelloWorld as a virtual machine and show its syscalls"
+	@echo "make test      install everything that the tests need and run them all"
+	@echo "make test-svm  a smoke test of the core under kvm_amd in QEMU"
+	@echo "make bench     measure against native and against the floor of this machine"
+	@echo "make lint      ruff and mypy --strict"
+	@echo "make clean     remove what was built"
+
+$(VENV)/made: pyproject.toml scripts/need.sh
+	@PYTHON=$(PYTHON) scripts/need.sh gcc python-venv python-headers
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -U pip "setuptools>=77" wheel
+	@touch $@
+
+# Installed, not editable: the start of `torov exec` is what users get.
+$(VENV)/installed: $(VENV)/made $(CORE) setup.py bin/torov $(wildcard torov/*.py torov/*/*.py)
+	@TOROV_WERROR=1 $(BIN)/python -m pip install -q --disable-pip-version-check .
+	@touch $@
+
+$(VENV)/testing: $(VENV)/made
+	@scripts/need.sh static-libc musl-gcc fpc strace objdump xz npm
+	@$(BIN)/python -m pip install -q --disable-pip-version-check ".[test]"
+	@touch $@
+
+install: $(VENV)/installed
+	@echo "torov is in $(BIN)/torov"
+
+# The tests run on the tree itself, with a core built in place.
+core: $(VENV)/made $(CORE)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check cffi keystone-engine
+	@TOROV_WERROR=1 $(BIN)/python setup.py -q build_ext --inplace
+
+samples:
+	@scripts/need.sh static-libc musl-gcc fpc
+	@$(MAKE) -s -C samples
+
+demo: install samples
+	@$(BIN)/torov exec --stats --policy samples/HelloWorld/policy.json samples/bin/HelloWorld_glibc
+
+lint: $(VENV)/testing core
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+test: install $(VENV)/testing core lint samples
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
+
+test-svm: install $(VENV)/testing
+	@scripts/need.sh qemu cpio xz
+	@$(BIN)/python -m tests.svm.run
+
+bench: install samples
+	@$(BIN)/python -m bench
+
+clean:
+	rm -rf build dist *.egg-info samples/bin $(VENV) torov/vmm/_core*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
