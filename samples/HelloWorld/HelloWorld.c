@@ -1,0 +1,7 @@
+/* Prints one line. */
+#include <stdio.h>
+
+int main(void)
+{
+    return puts("Hello World, I am ToroV!") == EOF || fflush(stdout) == EOF;
+}

@@ -1,0 +1,6 @@
+{ Prints one line. }
+program HelloWorld;
+
+begin
+  WriteLn('Hello World, I am ToroV!');
+end.
