@@ -107,7 +107,9 @@ static void patch_late(struct tv_vm *vm, gva site) {
     if (vm->flags & TV_F_NO_LATE || !v || !(v->flags & VMA_TEXT) || v->flags & VMA_WRITTEN || v->end - site < 2) return;
     if (tv_copy_in(vm, now, site, 2) || now[0] != 0x0f || now[1] != 0x05) return;
     /* libgcc's unwinder and gdb know the signal restorer by its bytes */
-    if (!tv_copy_in(vm, before, site - 7, 7) && !memcmp(before, restorer, 7)) return;
+    if (tv_copy_in(vm, before, site - 7, 7) || !memcmp(before, restorer, 7)) return;
+    /* with an operand-size prefix it would be another out; the byte may belong to the instruction before, so what */
+    if (before[6] == 0x66 || before[6] == 0x67 || (before[6] | 1) == 0xf3 || before[6] == 0xf0) return;
     gva page = PG_DOWN(site), end = PG_UP(site + 2);
     uint8_t *p = vm->mem.base + page;
     if (mprotect(p, end - page, PROT_READ | PROT_WRITE)) return;

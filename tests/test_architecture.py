@@ -1,0 +1,86 @@
+"""docs/architecture.md in executable form: who may import whom, and how long a file may be."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = sorted((ROOT / "torov").rglob("*.py"))
+
+LAYERS = {
+    "torov.errors": set(),
+    "torov.callshape": set(), "torov.calls_x86_64": {"torov.callshape"}, "torov.syscalls": {"torov.callshape", "torov.calls_x86_64"},
+    "torov.loader": {"torov.errors"},
+    "torov.rewrite": {"torov.errors", "torov.loader"},
+    "torov.vmm": {"torov.errors"},
+    "torov.policy": {"torov.errors", "torov.syscalls", "torov.callshape"},
+    "torov.corpus": {"torov.errors"},
+    "torov.prepare": {"torov.errors", "torov.loader", "torov.rewrite"},
+}  # fmt: skip
+"""What each part may import besides itself; the parts above these (api, cli, report, doctor) may import all."""
+
+ONLY = {"lief": "torov/loader/elf.py", "capstone": "torov/rewrite/decode.py", "keystone": "torov/vmm/stub.py",
+        "rich": "torov/report.py", "argparse": "torov/cli.py", "torov.vmm._core": "torov/vmm/machine.py"}  # fmt: skip
+"""Third parties and the one file that imports each."""
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{name.name}" for name in node.names}
+    return found
+
+
+def part_of(module: str) -> str:
+    words = module.split(".")
+    if len(words) > 1 and words[1].startswith("policy"):
+        return "torov.policy"
+    return ".".join(words[:2])
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    own = part_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    if own not in LAYERS or path.name == "build_core.py":  # builds the core from the table, at installation only
+        return
+    used = {part_of(name) for name in imports(path) if name.startswith("torov.")} - {own}
+    names = {part.split(".")[1] for part in LAYERS}
+    parts = {part for part in used if part.split(".")[1] in names}
+    assert parts <= LAYERS[own]
+
+
+@pytest.mark.parametrize("name", sorted(ONLY))
+def test_a_third_party_has_one_importer(name: str) -> None:
+    users = {
+        str(path.relative_to(ROOT))
+        for path in MODULES
+        if any(used == name or used.startswith(name + ".") for used in imports(path))
+    }
+    assert users == {ONLY[name]}
+
+
+def test_only_the_command_line_prints() -> None:
+    tools = {"cli.py", "report.py", "corpus.py", "syscalls_doc.py", "__main__.py"}
+    for path in MODULES:
+        calls = {node.func.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+        assert path.name in tools or "print" not in calls, path
+
+
+def test_files_can_be_read_in_a_sitting() -> None:
+    long = {p.name: n for p in MODULES if (n := len(p.read_text().splitlines())) > 400 and p.name != "calls_x86_64.py"}
+    assert not long
+    core = ROOT / "torov" / "vmm" / "core"
+    assert not {p.name: n for p in sorted(core.iterdir()) if (n := len(p.read_text().splitlines())) > 600}
+
+
+def test_the_core_neither_prints_nor_exits() -> None:
+    for path in sorted((ROOT / "torov" / "vmm" / "core").glob("*.c")):
+        text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+        assert not re.search(r"\b(printf|fprintf|dprintf|puts|exit|_exit|abort)\s*\(", text), path.name
