@@ -20,7 +20,7 @@ from torov.corpus import fetch, read_manifest
 ENTRIES = read_manifest()
 FPC_UNITS = "/usr/lib/x86_64-linux-gnu/fpc/3.2.2/units/x86_64-linux/rtl"
 
-pytestmark = pytest.mark.corpus
+pytestmark = [pytest.mark.corpus, pytest.mark.kvm]
 
 
 @pytest.fixture(scope="module")
