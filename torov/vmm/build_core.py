@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CORE = ROOT / "torov" / "vmm" / "core"
 GENERATED = ROOT / "build" / "core"
 FLAGS = ["-std=gnu11", "-O2", "-fno-strict-aliasing", "-fstack-protector-strong", "-Wall", "-Wextra"]
+FLAGS += ["-Wno-unused-parameter"]  # handlers share one signature
 if os.environ.get("TOROV_WERROR"):  # our own builds; a newer compiler's new warning must not stop a user's
     FLAGS.append("-Werror")
 
@@ -57,6 +58,8 @@ def _row(call: Call) -> str:
             fields.append(".special = 1")
     elif call.default != "allow":
         fields.append(f".action = {getattr(errno, call.default)}")
+    if call.core and "memory" in call.groups:
+        fields.append(".mm = 1")
     if call.core:
         fields.append(f".core = core_{call.core}")
     if call.args:

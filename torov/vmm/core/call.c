@@ -94,7 +94,7 @@ static int64_t one_message(struct tv_vm *vm, long nr, uint64_t a[6], bool send) 
     int r = message_in(vm, a[1], &m, iov, send);
     int64_t n;
     if (r == -EFAULT) n = sys6(nr, a[0], tv_ptr(vm, 1), a[2], 0, 0, 0); /* EBADF and ENOTSOCK come before EFAULT */
-    else n = r ? r : sys6(nr, a[0], (uintptr_t)&m.h, a[2], 0, 0, 0);
+    else n = r ? r : host6(nr, a[0], (uintptr_t)&m.h, a[2], 0, 0, 0);
     free(m.ctl);
     if (n >= 0 && !send && message_out(vm, &m)) n = -EFAULT;
     return n;
@@ -129,7 +129,7 @@ static int64_t many_messages(struct tv_vm *vm, long nr, uint64_t a[6], bool send
 }
 
 int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *c) {
-    if (c->plain) return sys6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+    if (c->plain) return tv_cp(&tv_me->attention, nr, a);
     struct iovec iov[IOV_CAP];
     struct { uint64_t ptr, len; } set;
     for (int i = 0; i < c->nargs; i++) {
@@ -159,20 +159,20 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
             break;
         }
     }
-    return sys6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+    return tv_cp(&tv_me->attention, nr, a);
 }
 
 static int64_t serve(struct tv_vm *vm, uint64_t nr, uint64_t a[6], gva site) {
     if (nr >= 512) {
-        vm->stats.calls[511]++;
+        tv_me->stats.calls[511]++;
         return -ENOSYS;
     }
     const struct tv_call *c = &tv_calls[nr];
-    vm->stats.calls[nr]++;
+    tv_me->stats.calls[nr]++;
     int action = vm->actions[nr];
     if (action < 0) {
-        vm->stats.denied++;
-        vm->end = (struct tv_stop){.kind = TV_KILLED, .nr = (int)nr, .rip = site};
+        tv_me->stats.denied++;
+        vm_end(vm, (struct tv_stop){.kind = TV_KILLED, .nr = (int)nr, .rip = site});
         return -EPERM;
     }
     if (c->serve == SERVE_DENY) {
@@ -181,21 +181,28 @@ static int64_t serve(struct tv_vm *vm, uint64_t nr, uint64_t a[6], gva site) {
     }
     if (c->serve == SERVE_NONE) return -ENOSYS;
     if (action) {
-        vm->stats.denied++;
+        tv_me->stats.denied++;
         tv_notice(vm, TV_NOTE_DENIED, (int)nr, site, action);
         return -action;
     }
-    return c->serve == SERVE_HOST ? tv_host(vm, (long)nr, a, c) : c->core(vm, a, c);
+    if (c->serve == SERVE_HOST) return tv_host(vm, (long)nr, a, c);
+    if (!c->mm) return c->core(vm, a, c);
+    pthread_mutex_lock(&vm->mm);
+    int64_t r = c->core(vm, a, c);
+    pthread_mutex_unlock(&vm->mm);
+    return r;
 }
 
 /* The Linux x86-64 calling convention (syscall(2)); rcx and r11 as the instruction leaves them. */
 void tv_dispatch(struct tv_vm *vm, gva site) {
-    struct tv_regs *r = vm->cpu->regs;
+    struct tv_regs *r = tv_me->cpu->regs;
     uint64_t a[6] = {r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9};
     int64_t ret = serve(vm, r->rax & 0xffffffff, a, site);
-    if (ret == -EPIPE) sig_raise(vm, SIGPIPE, 0);
-    else if (ret == -EFBIG) sig_raise(vm, SIGXFSZ, 0);
-    r->rax = (uint64_t)ret;
+    struct tv_thread *t = tv_me;
+    if (t->raw_regs) { t->raw_regs = false; return; }
     r->rcx = r->rip;
     r->r11 = r->rflags;
+    if (ret == -RESTART_SYS || ret == -RESTART_NOINTR) t->restart = (int)-ret; /* rax keeps the number */
+    else if (ret == -EINTR && t->attention) t->restart = RESTART_EINTR;
+    else r->rax = (uint64_t)ret;
 }

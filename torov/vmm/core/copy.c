@@ -25,6 +25,7 @@ static void on_fault(int sig, siginfo_t *info, void *ctx) {
         u->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)tv_movs_end;
         return;
     }
+    if (tv_me && info->si_code <= 0) { sig_note(sig, info, ctx); return; } /* sent, not raised by the CPU */
     struct sigaction *old = sig == SIGSEGV ? &old_segv : &old_bus;
     if (old->sa_flags & SA_SIGINFO) { old->sa_sigaction(sig, info, ctx); return; }
     if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) { old->sa_handler(sig); return; }

@@ -25,11 +25,10 @@ static const struct { uint32_t request; uint8_t arg; } ioctls[] = {
 };
 
 int64_t core_ioctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     if (fd_hidden(vm, a[0]) || fcntl((int)a[0], F_GETFD) < 0) return -EBADF;
     for (size_t i = 0; i < sizeof ioctls / sizeof *ioctls; i++)
         if (ioctls[i].request == (uint32_t)a[1])
-            return sys6(16, a[0], a[1], ioctls[i].arg == P ? tv_ptr(vm, a[2]) : a[2], 0, 0, 0);
+            return host6(16, a[0], a[1], ioctls[i].arg == P ? tv_ptr(vm, a[2]) : a[2], 0, 0, 0);
     return -ENOTTY;
 }
 
@@ -42,12 +41,11 @@ static const struct { uint16_t cmd; uint8_t arg; } fcntls[] = {
 };
 
 int64_t core_fcntl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     if (fd_hidden(vm, a[0])) return -EBADF;
     if ((uint32_t)a[1] == 1027 && fd_hidden(vm, a[2])) return -EBADF;
     for (size_t i = 0; i < sizeof fcntls / sizeof *fcntls; i++)
         if (fcntls[i].cmd == (uint32_t)a[1])
-            return sys6(72, a[0], a[1], fcntls[i].arg == P ? tv_ptr(vm, a[2]) : a[2], 0, 0, 0);
+            return host6(72, a[0], a[1], fcntls[i].arg == P ? tv_ptr(vm, a[2]) : a[2], 0, 0, 0);
     return fcntl((int)a[0], F_GETFD) < 0 ? -EBADF : -EINVAL;
 }
 
@@ -55,7 +53,6 @@ int64_t core_dup2(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { re
 int64_t core_dup3(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return tv_host(vm, 292, a, c); }
 
 int64_t core_close_range(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     unsigned first = (unsigned)a[0], last = (unsigned)a[1], lo = (unsigned)vm->fd_lo, hi = (unsigned)vm->fd_hi;
     if (last < lo || first >= hi || first > last) return sys6(436, first, last, a[2], 0, 0, 0);
     int64_t r = 0; /* around the monitor's own */
@@ -91,7 +88,7 @@ static int64_t open_at(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c,
     memcpy(b, a, sizeof b);
     if (path_arg && fd_hidden(vm, a[0])) b[0] = (uint64_t)-1;
     b[path_arg] = (uintptr_t)(r ? vm->exe : path);
-    return sys6(nr, b[0], b[1], b[2], b[3], 0, 0);
+    return host6(nr, b[0], b[1], b[2], b[3], 0, 0);
 }
 
 int64_t core_open(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_at(vm, a, c, 2, 0); }
@@ -137,7 +134,6 @@ int64_t core_getsockopt(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c
 }
 
 int64_t core_semctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     bool number = (int)a[2] == 16 || (int)a[2] == 0; /* SETVAL, IPC_RMID */
     return sys6(66, a[0], a[1], a[2], number ? a[3] : tv_ptr(vm, a[3]), 0, 0);
 }

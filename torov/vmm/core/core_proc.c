@@ -10,46 +10,33 @@
 #include <sys/shm.h>
 #include <unistd.h>
 
-#define UNUSED (void)vm; (void)a; (void)c
-
-int64_t core_exit(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
-    vm->end = (struct tv_stop){.kind = TV_EXITED, .status = (int)(a[0] & 0xff)};
-    return 0;
-}
-int64_t core_exit_group(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return core_exit(vm, a, c); }
-
 int64_t core_set_tid_address(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
-    vm->clear_tid = a[0];
+    tv_me->clear_tid = a[0];
     return gettid();
 }
 
 int64_t core_set_robust_list(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     if (a[1] != 24) return -EINVAL; /* sizeof(struct robust_list_head) */
-    vm->robust_list = a[0];
-    vm->robust_len = a[1];
+    tv_me->robust_list = a[0];
+    tv_me->robust_len = a[1];
     return 0;
 }
 
 int64_t core_get_robust_list(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     pid_t pid = (pid_t)a[0];
     if (pid && pid != gettid()) return kill(pid, 0) < 0 && errno == ESRCH ? -ESRCH : -EPERM;
     uint64_t len = 24;
-    return tv_copy_out(vm, a[2], &len, 8) || tv_copy_out(vm, a[1], &vm->robust_list, 8) ? -EFAULT : 0;
+    return tv_copy_out(vm, a[2], &len, 8) || tv_copy_out(vm, a[1], &tv_me->robust_list, 8) ? -EFAULT : 0;
 }
 
 int64_t core_arch_prctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     uint64_t base;
     switch ((uint32_t)a[0]) {
     case 0x1001: case 0x1002: /* ARCH_SET_GS, ARCH_SET_FS */
         if (a[1] >= 0x7ffffffff000ull) return -EPERM;
-        return cpu_set_base(vm->cpu, a[0] == 0x1001, a[1]) ? -EINVAL : 0;
+        return cpu_set_base(tv_me->cpu, a[0] == 0x1001, a[1]) ? -EINVAL : 0;
     case 0x1003: case 0x1004: /* ARCH_GET_FS, ARCH_GET_GS */
-        if (cpu_get_base(vm->cpu, a[0] == 0x1004, &base)) return -EINVAL;
+        if (cpu_get_base(tv_me->cpu, a[0] == 0x1004, &base)) return -EINVAL;
         return tv_copy_out(vm, a[1], &base, 8);
     case 0x1011: return 1;        /* ARCH_GET_CPUID: the instruction works */
     case 0x1012: return -ENODEV;  /* ARCH_SET_CPUID */
@@ -58,7 +45,7 @@ int64_t core_arch_prctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c
 }
 
 int64_t core_personality(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)vm; (void)c; /* a query; PER_LINUX and what changes no layout may be set */
+    /* a query; PER_LINUX and what changes no layout may be set */
     if ((uint32_t)a[0] != 0xffffffff && (uint32_t)a[0] & ~0x0040000u) return -EINVAL;
     return 0;
 }
@@ -76,8 +63,7 @@ static const struct { int option; uint8_t arg; int16_t err; } prctls[] = {
 };
 
 int64_t core_prctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
-    if ((int)a[0] == PR_GET_TID_ADDRESS) return tv_copy_out(vm, a[1], &vm->clear_tid, 8);
+    if ((int)a[0] == PR_GET_TID_ADDRESS) return tv_copy_out(vm, a[1], &tv_me->clear_tid, 8);
     for (size_t i = 0; i < sizeof prctls / sizeof *prctls; i++) {
         if (prctls[i].option != (int)a[0]) continue;
         if (prctls[i].arg == P_REFUSE) return -prctls[i].err;
@@ -110,32 +96,27 @@ static int64_t limit(struct tv_vm *vm, unsigned res, gva new, gva old) {
 }
 
 int64_t core_getrlimit(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     if ((unsigned)a[0] >= RLIM_NLIMITS) return -EINVAL;
     return a[1] ? limit(vm, (unsigned)a[0], 0, a[1]) : -EFAULT;
 }
 int64_t core_setrlimit(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     return a[1] ? limit(vm, (unsigned)a[0], a[1], 0) : -EFAULT;
 }
 int64_t core_prlimit64(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     if ((pid_t)a[0] && (pid_t)a[0] != getpid()) return sys6(302, a[0], a[1], tv_ptr(vm, a[2]), tv_ptr(vm, a[3]), 0, 0);
     return limit(vm, (unsigned)a[1], a[2], a[3]);
 }
 
 int64_t core_futex(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     int op = (int)a[1] & FUTEX_CMD_MASK;
     bool timed = op == FUTEX_WAIT || op == FUTEX_LOCK_PI || op == FUTEX_WAIT_BITSET || op == FUTEX_WAIT_REQUEUE_PI || op == FUTEX_LOCK_PI2;
     bool two = op == FUTEX_REQUEUE || op == FUTEX_CMP_REQUEUE || op == FUTEX_WAKE_OP || op == FUTEX_WAIT_REQUEUE_PI || op == FUTEX_CMP_REQUEUE_PI;
     /* a futex word at NULL is an address like any other: EFAULT */
-    return sys6(202, a[0] ? tv_ptr(vm, a[0]) : tv_ptr(vm, 4 * PG), a[1], a[2], timed ? tv_ptr(vm, a[3]) : a[3],
+    return host6(202, a[0] ? tv_ptr(vm, a[0]) : tv_ptr(vm, 4 * PG), a[1], a[2], timed ? tv_ptr(vm, a[3]) : a[3],
                 two ? tv_ptr(vm, a[4]) : a[4], a[5]);
 }
 
 int64_t core_shmat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     struct shmid_ds ds;
     struct tv_mem *m = &vm->mem;
     if (shmctl((int)a[0], IPC_STAT, &ds) < 0) return errno == EACCES ? -EACCES : -EINVAL;
@@ -157,7 +138,6 @@ int64_t core_shmat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
 }
 
 int64_t core_shmdt(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     struct tv_vma *v = vma_find(&vm->mem, a[0]);
     if (!v || v->start != a[0] || !(v->flags & VMA_SHARED) || v->flags & VMA_FILE) return -EINVAL;
     gva start = v->start, end = v->end;
@@ -165,6 +145,6 @@ int64_t core_shmdt(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     pt_protect(vm, start, end, 0);
     vma_clear(&vm->mem, start, end);
     if (mmap(vm->mem.base + start, end - start, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0)
-            != vm->mem.base + start) tv_fail(&vm->end, "shmdt: reservation lost", errno);
+            != vm->mem.base + start) { struct tv_stop e; tv_fail(&e, "shmdt: reservation lost", errno); vm_end(vm, e); }
     return 0;
 }

@@ -32,8 +32,10 @@ struct tv_cpu {
     void *run;             /* the backend's own */
     uint8_t *sys;          /* host address of guest 0, for the ring-0 stack */
     uint64_t sys_stack;    /* top of the ring-0 stack of this vCPU */
+    uint64_t tss;          /* its TSS */
     bool ring0;            /* stopped in a stub: enter by iretq */
     bool pending_io;       /* an out exit is not completed */
+    struct tv_cpu *next;
 };
 struct tv_cpu_vm {
     int kvm, fd;
@@ -48,7 +50,7 @@ int cpu_vm_open(struct tv_cpu_vm **out, bool iopl, const char **what);
 int cpu_vm_memory(struct tv_cpu_vm *vm, unsigned slot, uint64_t gpa, uint64_t size, void *host, bool readonly);
 int cpu_vm_slots(struct tv_cpu_vm *vm);
 void cpu_vm_close(struct tv_cpu_vm *vm);
-int cpu_create(struct tv_cpu **out, struct tv_cpu_vm *vm, int id, uint8_t *sys, uint64_t sys_stack, const char **what);
+int cpu_create(struct tv_cpu **out, struct tv_cpu_vm *vm, int id, uint8_t *sys, uint64_t tss, uint64_t sys_stack, const char **what);
 int cpu_start(struct tv_cpu *cpu, uint64_t rip, uint64_t rsp, const char **what); /* ring 3, registers zero */
 void cpu_run(struct tv_cpu *cpu, struct tv_exit *exit);
 int cpu_complete(struct tv_cpu *cpu);            /* finish a pending out exit: rip is past it afterwards */
@@ -56,6 +58,12 @@ int cpu_rip_past(void);                          /* 1, 0, or -1: not known yet *
 void cpu_set_rip_past(int past);
 int cpu_set_base(struct tv_cpu *cpu, bool gs, uint64_t base);
 int cpu_get_base(struct tv_cpu *cpu, bool gs, uint64_t *base);
+void cpu_settle(struct tv_cpu *cpu);             /* rip may be set to anything afterwards, the out itself included */
+void cpu_attended(struct tv_cpu *cpu);           /* takes a kick back */
+#define CPU_XSAVE 4096
+int cpu_get_fpu(struct tv_cpu *cpu, void *area); /* XSAVE area, standard form, CPU_XSAVE bytes */
+int cpu_set_fpu(struct tv_cpu *cpu, const void *area);
+unsigned cpu_xsave_size(uint64_t *features);     /* bytes of it that are in use, and XCR0 */
 void cpu_kick(struct tv_cpu *cpu);               /* async-signal-safe */
 void cpu_destroy(struct tv_cpu *cpu);
 #endif

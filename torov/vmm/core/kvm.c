@@ -114,6 +114,12 @@ void cpu_vm_close(struct tv_cpu_vm *vm) {
     free(vm);
 }
 
+static uint64_t host_xcr0(void) {
+    uint32_t lo, hi;
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    return (uint64_t)hi << 32 | lo;
+}
+
 static uint64_t descriptor(unsigned type, unsigned s, unsigned dpl, unsigned l, unsigned db, unsigned g,
                            uint32_t base, uint32_t limit) {
     return (uint64_t)(limit & 0xffff) | (uint64_t)(base & 0xffffff) << 16 | (uint64_t)type << 40 |
@@ -122,7 +128,7 @@ static uint64_t descriptor(unsigned type, unsigned s, unsigned dpl, unsigned l, 
 }
 
 /* GDT with Linux's selectors, TSS with the I/O bitmap, IDT, stubs: one supervisor page, written once. */
-static void system_page(uint8_t *sys, uint64_t sys_stack) {
+static void system_page(uint8_t *sys) {
     uint64_t *gdt = (uint64_t *)(sys + TV_SYS_GDT);
     gdt[2] = descriptor(11, 1, 0, 1, 0, 1, 0, 0xfffff);       /* 0x10 kernel code */
     gdt[3] = descriptor(3, 1, 0, 0, 1, 1, 0, 0xfffff);        /* 0x18 kernel data */
@@ -131,11 +137,6 @@ static void system_page(uint8_t *sys, uint64_t sys_stack) {
     gdt[6] = descriptor(11, 1, 3, 1, 0, 1, 0, 0xfffff);       /* 0x33 user code */
     gdt[8] = descriptor(11, 0, 0, 0, 0, 0, (uint32_t)TV_SYS_TSS, 0x68 + 4 - 1);
     gdt[15] = descriptor(5, 1, 3, 0, 1, 0, 0, 0);             /* 0x7b: CPU and node number for lsl: CPU 0 */
-    uint8_t *tss = sys + TV_SYS_TSS;
-    memcpy(tss + 4, &sys_stack, 8);                           /* RSP0 */
-    *(uint16_t *)(tss + 0x66) = 0x68;
-    memset(tss + 0x68, 0xff, 4);
-    tss[0x68 + 2] = 0xf0;                                     /* ports 0x10..0x13: the four that out 0x10, eax covers */
     uint64_t *idt = (uint64_t *)(sys + TV_SYS_IDT);
     for (unsigned v = 0; v < TV_VECTORS; v++) {
         uint64_t stub = TV_SYS_STUBS + (uint64_t)v * TV_STUB_STEP, dpl = v == 3 || v == 4 ? 3 : 0;
@@ -147,12 +148,20 @@ static void system_page(uint8_t *sys, uint64_t sys_stack) {
         memcpy(sys + TV_SYS_STUBS + (uint64_t)v * TV_STUB_STEP, stub_exception, sizeof stub_exception);
 }
 
-int cpu_create(struct tv_cpu **out, struct tv_cpu_vm *vm, int id, uint8_t *sys, uint64_t sys_stack, const char **what) {
+static void task_segment(uint8_t *tss, uint64_t sys_stack) {
+    memcpy(tss + 4, &sys_stack, 8);                           /* RSP0 */
+    *(uint16_t *)(tss + 0x66) = 0x68;
+    memset(tss + 0x68, 0xff, 4);
+    tss[0x68 + 2] = 0xf0;                                     /* ports 0x10..0x13: the four that out 0x10, eax covers */
+}
+
+int cpu_create(struct tv_cpu **out, struct tv_cpu_vm *vm, int id, uint8_t *sys, uint64_t tss, uint64_t sys_stack, const char **what) {
     struct tv_cpu *cpu = calloc(1, sizeof *cpu);
     if (!cpu) return -ENOMEM;
     cpu->vm = vm;
     cpu->sys = sys;
     cpu->sys_stack = sys_stack;
+    cpu->tss = tss;
     cpu->run = MAP_FAILED;
     *what = "KVM_CREATE_VCPU";
     cpu->fd = ioctl(vm->fd, KVM_CREATE_VCPU, id);
@@ -177,15 +186,11 @@ fail:;
     return -err;
 }
 
-static uint64_t host_xcr0(void) {
-    uint32_t lo, hi;
-    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-    return (uint64_t)hi << 32 | lo;
-}
 
 int cpu_start(struct tv_cpu *cpu, uint64_t rip, uint64_t rsp, const char **what) {
     struct kvm_sregs s;
-    system_page(cpu->sys, cpu->sys_stack);
+    if (cpu->tss == TV_SYS_TSS) system_page(cpu->sys);
+    task_segment(cpu->sys + cpu->tss, cpu->sys_stack);
     *what = "KVM_GET_SREGS";
     if (ioctl(cpu->fd, KVM_GET_SREGS, &s) < 0) return -errno;
     struct kvm_segment code = {.limit = ~0u, .selector = SEL_UCS, .type = 11, .present = 1, .dpl = 3, .s = 1, .l = 1, .g = 1};
@@ -194,7 +199,7 @@ int cpu_start(struct tv_cpu *cpu, uint64_t rip, uint64_t rsp, const char **what)
     s.cs = code;
     s.ss = data;
     s.ds = s.es = s.fs = s.gs = null;
-    s.tr = (struct kvm_segment){.base = TV_SYS_TSS, .limit = 0x68 + 4 - 1, .selector = SEL_TSS, .type = 11, .present = 1};
+    s.tr = (struct kvm_segment){.base = cpu->tss, .limit = 0x68 + 4 - 1, .selector = SEL_TSS, .type = 11, .present = 1};
     s.ldt = (struct kvm_segment){.unusable = 1, .type = 2};
     s.gdt.base = TV_SYS_GDT;
     s.gdt.limit = 16 * 8 - 1;
@@ -299,9 +304,10 @@ void cpu_run(struct tv_cpu *cpu, struct tv_exit *x) {
         cpu->ring0 = false;
     }
     run->kvm_dirty_regs = KVM_SYNC_X86_REGS;
+    cpu->pending_io = false;
     x->addr = x->error = 0;
     if (ioctl(cpu->fd, KVM_RUN, 0) < 0) {
-        if (errno == EINTR || errno == EAGAIN) { x->kind = CPU_KICKED; run->immediate_exit = 0; return; }
+        if (errno == EINTR || errno == EAGAIN) { x->kind = CPU_KICKED; return; }
         if (errno == EFAULT) { x->kind = CPU_VANISHED; return; }
         return fail(x, "KVM_RUN", errno);
     }
@@ -335,6 +341,29 @@ int cpu_complete(struct tv_cpu *cpu) {
     run->immediate_exit = 0;
     cpu->pending_io = false;
     return r < 0 && errno == EINTR ? 0 : -EIO;
+}
+
+void cpu_settle(struct tv_cpu *cpu) {
+    if (rip_past || cpu->ring0 || !cpu->pending_io) return;
+    struct tv_regs keep = *cpu->regs;
+    cpu_complete(cpu);
+    *cpu->regs = keep;
+}
+
+void cpu_attended(struct tv_cpu *cpu) { ((struct kvm_run *)cpu->run)->immediate_exit = 0; }
+
+int cpu_get_fpu(struct tv_cpu *cpu, void *area) { return ioctl(cpu->fd, KVM_GET_XSAVE, area) < 0 ? -errno : 0; }
+int cpu_set_fpu(struct tv_cpu *cpu, const void *area) { return ioctl(cpu->fd, KVM_SET_XSAVE, area) < 0 ? -errno : 0; }
+
+unsigned cpu_xsave_size(uint64_t *features) {
+    const struct kvm_cpuid_entry2 *d = cpuid_find(0xd, 0);
+    unsigned size = 576; /* legacy area and header */
+    *features = d ? host_xcr0() & ((uint64_t)d->edx << 32 | d->eax) : 3;
+    for (int i = 2; d && i < 63; i++) {
+        const struct kvm_cpuid_entry2 *e = *features & 1ull << i ? cpuid_find(0xd, i) : NULL;
+        if (e && e->eax + e->ebx > size) size = e->eax + e->ebx;
+    }
+    return size <= CPU_XSAVE ? size : 576;
 }
 
 int cpu_set_base(struct tv_cpu *cpu, bool gs, uint64_t base) {

@@ -53,7 +53,6 @@ static gva place(struct tv_vm *vm, uint64_t len, uint64_t align, bool low) {
 }
 
 int64_t core_brk(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     struct tv_mem *m = &vm->mem;
     gva want = a[0], old = PG_UP(m->brk), new = PG_UP(want);
     if (want < m->brk_start || want > m->brk_max) return (int64_t)m->brk;
@@ -68,7 +67,6 @@ int64_t core_brk(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
 }
 
 int64_t core_mmap(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     gva addr = a[0];
     uint64_t len = PG_UP(a[1]);
     int prot = (int)a[2] & PROT_ALL, flags = (int)a[3], fd = (int)a[4];
@@ -114,7 +112,6 @@ int64_t core_mmap(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
 }
 
 int64_t core_munmap(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     uint64_t len = PG_UP(a[1]);
     if (a[0] & PG_MASK || !len || a[0] >= vm->mem.top || len > vm->mem.top - a[0]) return -EINVAL;
     gva start = a[0] < TV_MIN ? TV_MIN : a[0], end = a[0] + len;
@@ -176,7 +173,6 @@ static int protect_piece(struct tv_vm *vm, gva start, gva end, uint64_t arg) {
 }
 
 int64_t core_mprotect(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     uint64_t len = PG_UP(a[1]);
     if (a[0] & PG_MASK) return -EINVAL;
     if (!a[1]) return 0;
@@ -191,7 +187,7 @@ static int64_t move(struct tv_vm *vm, gva old, uint64_t old_len, gva new, uint64
     if (!keep) { /* the place we left is a hole in the reservation: fill it, or fail rather than lose it */
         pt_protect(vm, old, old + old_len, 0);
         if (mmap(host(vm, old), old_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0)
-                != host(vm, old)) { tv_fail(&vm->end, "mremap: reservation lost", errno); return -ENOMEM; }
+                != host(vm, old)) { struct tv_stop e; tv_fail(&e, "mremap: reservation lost", errno); vm_end(vm, e); return -ENOMEM; }
         int r = vma_clear(&vm->mem, old, old + old_len);
         if (r) return r;
         if (old < vm->mem.mmap_next && old >= vm->mem.mmap_base) vm->mem.mmap_next = old;
@@ -201,7 +197,6 @@ static int64_t move(struct tv_vm *vm, gva old, uint64_t old_len, gva new, uint64
 }
 
 int64_t core_mremap(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     struct tv_mem *m = &vm->mem;
     gva old = a[0], new = a[4];
     uint64_t old_len = PG_UP(a[1]), new_len = PG_UP(a[2]), flags = a[3];
@@ -269,7 +264,6 @@ static int advise_piece(struct tv_vm *vm, gva start, gva end, uint64_t arg) {
 }
 
 int64_t core_madvise(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     uint64_t len = PG_UP(a[1]), advice = (uint32_t)a[2];
     if (advice == 100 || advice == 101) return -EPERM;
     if (advice >= sizeof advice_ok || !advice_ok[advice]) return -EINVAL;
@@ -291,7 +285,6 @@ static int unlock_piece(struct tv_vm *vm, gva start, gva end, uint64_t arg) {
 }
 
 int64_t core_msync(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     uint64_t len = PG_UP(a[1]);
     if (a[2] & ~7ull || a[0] & PG_MASK || (a[2] & 1 && a[2] & 4)) return -EINVAL;
     if (a[0] + len < a[0]) return -ENOMEM;
@@ -310,7 +303,6 @@ int64_t core_mlock(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
 int64_t core_mlock2(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return core_mlock(vm, a, c); }
 
 int64_t core_munlock(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     uint64_t start = PG_DOWN(a[0]), len = PG_UP(a[1] + (a[0] & PG_MASK));
     if (!a[1]) return 0;
     if (start + len < start || !len) return -EINVAL;
@@ -318,7 +310,6 @@ int64_t core_munlock(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
 }
 
 int64_t core_mlockall(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     if (!a[0] || a[0] & ~7ull || a[0] == 4) return -EINVAL;
     for (size_t i = 0; a[0] & 1 && i < vm->mem.nvma; i++) {
         struct tv_vma *v = &vm->mem.vma[i];
@@ -328,7 +319,6 @@ int64_t core_mlockall(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) 
 }
 
 int64_t core_munlockall(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)a; (void)c;
     for (size_t i = 0; i < vm->mem.nvma; i++) munlock(host(vm, vm->mem.vma[i].start), vm->mem.vma[i].end - vm->mem.vma[i].start);
     return 0;
 }
@@ -339,7 +329,6 @@ static int nothing(struct tv_vm *vm, gva start, gva end, uint64_t arg) {
 }
 
 int64_t core_mincore(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     uint64_t len = PG_UP(a[1]);
     if (a[0] & PG_MASK) return -EINVAL;
     if (a[0] >= vm->mem.top || len > vm->mem.top - a[0]) return -ENOMEM;

@@ -35,6 +35,7 @@ int mem_create(struct tv_vm *vm) {
     if (mmap(m->base + TV_SYS_GDT, TV_MIN - TV_SYS_GDT, PROT_READ | PROT_WRITE,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) return -errno;
     m->low_next = TV_SYS_TABLES + 2 * PG;
+    vm->next_sys = m->top + 3 * GIB;
     m->pool_next = m->pool_end = m->top + 2 * GIB; /* well above top: see tv_room() */
     m->huge = host_has_huge();
     vm->stats.tables = 2;
@@ -137,7 +138,7 @@ enum fault mem_fault(struct tv_vm *vm, gva addr, uint64_t error) {
         if (start < v->start) start = v->start;
         if (end > v->end) end = v->end;
     }
-    vm->stats.faults++;
+    tv_me->stats.faults++;
     return pt_map(vm, start, end, v->prot, is_large(vm, v->flags)) ? FAULT_NOMEM : FAULT_RETRY;
 }
 

@@ -17,7 +17,7 @@ int tv_probe(struct tv_host_info *info, struct tv_stop *why, int loops) {
     memset(why, 0, sizeof *why);
     info->rip_past = -1;
     struct tv_vm *vm = calloc(1, sizeof *vm);
-    if (!vm) goto out;
+    if (!vm || !(vm->threads = tv_me = thread_new(vm))) goto out;
     uint64_t t0 = tv_now();
     if ((r = tv_copy_setup()) || (r = cpu_vm_open(&vm->hw, false, &what))) goto out;
     info->api = ioctl(vm->hw->kvm, KVM_GET_API_VERSION, 0);
@@ -29,27 +29,27 @@ int tv_probe(struct tv_host_info *info, struct tv_stop *why, int loops) {
     info->fsgsbase = (vm->hw->features & CPUF_FSGSBASE) != 0;
     what = "guest memory";
     if ((r = mem_create(vm))) goto out;
-    if ((r = cpu_create(&vm->cpu, vm->hw, 0, vm->mem.base, TV_SYS_STACK, &what))) goto out;
+    if ((r = cpu_create(&tv_me->cpu, vm->hw, 0, vm->mem.base, TV_SYS_TSS, TV_SYS_STACK, &what))) goto out;
     what = "guest memory";
     if ((r = map_anon(vm, 0x400000, 0x401000, 3, 0))) goto out;
     memcpy(vm->mem.base + 0x400000, loop, sizeof loop);
     if ((r = map_enter(vm, 0x400000, 0x401000, 5, 0))) goto out;
-    if ((r = cpu_start(vm->cpu, 0x400000, 0x400ff8, &what))) goto out;
+    if ((r = cpu_start(tv_me->cpu, 0x400000, 0x400ff8, &what))) goto out;
     info->tsc_offset = (vm->hw->features & CPUF_TSC_ZERO) != 0;
     what = "the first exit";
     uint64_t best = ~0ull;
     for (int i = 0; i <= loops; i++) {
         uint64_t t = tv_now();
-        do cpu_run(vm->cpu, &x); while (x.kind == CPU_KICKED);
+        do cpu_run(tv_me->cpu, &x); while (x.kind == CPU_KICKED);
         uint64_t now = tv_now();
         if (x.kind != CPU_CALL) { what = x.what ? x.what : "another exit than out"; r = x.err ? -x.err : -EIO; goto out; }
         if (!i) {
             info->create_ns = now - t0;
-            info->rip_past = vm->cpu->regs->rip == 0x400002;
+            info->rip_past = tv_me->cpu->regs->rip == 0x400002;
         } else if (now - t < best) {
             best = now - t;
         }
-        vm->cpu->regs->rip = 0x400002;
+        tv_me->cpu->regs->rip = 0x400002;
     }
     info->floor_ns = loops > 0 ? best : 0;
 out:

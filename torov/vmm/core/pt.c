@@ -111,3 +111,11 @@ int pt_system(struct tv_vm *vm) {
     put(&pt[(TV_SYS_STACK - PG) >> 12], (TV_SYS_STACK - PG) | P_PRESENT | P_WRITE | P_AD | P_NX);
     return 0;
 }
+
+int pt_system_page(struct tv_vm *vm, uint64_t page) {
+    int r = mem_slot(vm, page, page + PG);
+    uint64_t *pd = r ? NULL : directory(vm, page, true), *pt = pd ? table(vm, pd, page) : NULL;
+    if (!pt) return r ? r : -ENOMEM;
+    put(&pt[page >> 12 & 511], page | P_PRESENT | P_WRITE | P_AD | P_NX);
+    return 0;
+}

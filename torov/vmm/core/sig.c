@@ -1,36 +1,111 @@
-/* Signals, as far as a program with one thread and no delivery to handlers needs them: dispositions, mask, pending
- * set, alternate stack, and the default actions (signal(7)). Dispositions and mask are mirrored onto the host thread, so
- * that a signal from outside ends, stops or spares the monitor exactly as it would the program. */
+/* Signals (signal(7)). The host kernel is the queue: dispositions and masks are mirrored to the host's threads, signals
+ * between guest threads go through the host, so that pending sets, order, queueing and the choice of a thread are Linux's
+ * own. The host's handler only notes one signal, blocks all others and stops the vCPU; the frame is built before the
+ * guest goes on. */
 #include "tv.h"
 
 #include <pthread.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #define BIT(s) (1ull << ((s) - 1))
 #define UNBLOCKABLE (BIT(SIGKILL) | BIT(SIGSTOP))
-/* the host raises these for what the guest did; the core turns them into the guest's own */
-#define OURS (BIT(SIGPIPE) | BIT(SIGXFSZ))
+#define FAULTS (BIT(SIGSEGV) | BIT(SIGBUS)) /* the monitor's copies need them, and a kick is a SIGBUS */
+#define NOTED_DEFAULT (BIT(SIGPIPE) | BIT(SIGXFSZ)) /* what the guest's own calls raise: ended by us, with a report */
 #define IGNORED (BIT(SIGCHLD) | BIT(SIGURG) | BIT(SIGWINCH) | BIT(SIGCONT))
 #define STOPPING (BIT(SIGSTOP) | BIT(SIGTSTP) | BIT(SIGTTIN) | BIT(SIGTTOU))
+#define SYNCHRONOUS (FAULTS | BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGFPE) | BIT(SIGSYS))
+#define SA_RESTORER_ 0x04000000
+#define KICK_VALUE ((void *)0x746f726f765f6b63ull)
+
+__thread struct tv_thread *tv_me __attribute__((tls_model("initial-exec")));
 
 struct host_act { void *handler; uint64_t flags; void *restorer; uint64_t mask; };
 static struct host_act saved[65];
 static uint64_t saved_mask;
 static bool active;
 
-static int host_mask(uint64_t mask) {
-    uint64_t m = (mask & ~(UNBLOCKABLE | BIT(SIGSEGV) | BIT(SIGBUS))) | OURS;
+__attribute__((naked)) static void host_restorer(void) { __asm__("mov $15, %eax\n syscall"); }
+
+/* rcx tells whether the instruction ran: the kernel leaves the address behind it there, also when it steps back to
+ * restart the call. */
+__attribute__((noinline, noclone)) long tv_cp(volatile int *attention, long nr, const uint64_t a[6]) {
+    register uint64_t r10 __asm__("r10") = a[3];
+    register uint64_t r8 __asm__("r8") = a[4];
+    register uint64_t r9 __asm__("r9") = a[5];
+    long ret;
+    __asm__ volatile(
+        ".globl tv_cp_begin, tv_cp_insn, tv_cp_end\n.hidden tv_cp_begin, tv_cp_insn, tv_cp_end\n"
+        "tv_cp_begin: xor %%ecx, %%ecx\n"
+        "cmpl $0, (%[att])\n"
+        "jne 1f\n"
+        "tv_cp_insn: syscall\n"
+        "jmp tv_cp_end\n"
+        "1: mov $-513, %%rax\n"
+        "tv_cp_end:\n"
+        : "=a"(ret) : "a"(nr), "D"(a[0]), "S"(a[1]), "d"(a[2]), "r"(r10), "r"(r8), "r"(r9), [att] "r"(attention)
+        : "rcx", "r11", "memory", "cc");
+    return ret;
+}
+
+int host_mask(uint64_t mask) {
+    uint64_t m = mask & ~(UNBLOCKABLE | FAULTS);
     return (int)sys6(14, SIG_SETMASK, (uintptr_t)&m, 0, 8, 0, 0);
 }
 
+bool sig_is_kick(int sig, const siginfo_t *info) {
+    return sig == SIGBUS && info->si_code == SI_QUEUE && info->si_value.sival_ptr == KICK_VALUE && info->si_pid == getpid();
+}
+
+/* The host's handler, in the context of a guest thread. */
+void sig_note(int sig, siginfo_t *info, void *context) {
+    struct tv_thread *t = tv_me;
+    ucontext_t *u = context;
+    if (!t) return;
+    if (!sig_is_kick(sig, info)) {
+        t->incoming = *info;
+        t->noted = sig;
+        uint64_t all = ~(UNBLOCKABLE | FAULTS);
+        memcpy(&u->uc_sigmask, &all, sizeof all);
+    }
+    t->attention = 1;
+    if (t->cpu) cpu_kick(t->cpu);
+    uintptr_t rip = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
+    if (rip >= (uintptr_t)tv_cp_begin && rip <= (uintptr_t)tv_cp_insn) {
+        bool ran = rip == (uintptr_t)tv_cp_insn && u->uc_mcontext.gregs[REG_RCX] != 0;
+        u->uc_mcontext.gregs[REG_RAX] = ran ? -RESTART_SYS : -RESTART_NOINTR;
+        u->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)tv_cp_end;
+    }
+}
+
+int sig_kick(const struct tv_thread *t) {
+    siginfo_t info = {.si_signo = SIGBUS, .si_code = SI_QUEUE};
+    info.si_pid = getpid();
+    info.si_uid = getuid();
+    info.si_value.sival_ptr = KICK_VALUE;
+    return (int)sys6(297, (uint64_t)getpid(), (uint64_t)t->tid, SIGBUS, (uintptr_t)&info, 0, 0);
+}
+
 static void mirror(int sig, uint64_t handler) {
-    if (sig == SIGSEGV || sig == SIGBUS || BIT(sig) & UNBLOCKABLE) return;
+    if (BIT(sig) & (FAULTS | UNBLOCKABLE)) return;
     struct host_act h = {.handler = handler == 1 ? SIG_IGN : SIG_DFL};
+    if (handler > 1 || (handler == 0 && BIT(sig) & NOTED_DEFAULT))
+        h = (struct host_act){(void *)sig_note, SA_SIGINFO | SA_RESTART | SA_RESTORER_, (void *)host_restorer, ~(UNBLOCKABLE | FAULTS)};
     sys6(13, (uint64_t)sig, (uintptr_t)&h, 0, 8, 0, 0);
 }
 
 /* Python ignores SIGPIPE and SIGXFSZ and catches SIGINT for itself: the program starts with the defaults. What else
  * is ignored was inherited, and the program inherits it (nohup(1)). */
+void sig_first(struct tv_vm *vm) {
+    for (int s = 1; s <= 64; s++) {
+        struct host_act h = {0};
+        if (BIT(s) & UNBLOCKABLE) continue;
+        sys6(13, (uint64_t)s, 0, (uintptr_t)&h, 8, 0, 0);
+        vm->act[s].handler = h.handler == SIG_IGN && s != SIGPIPE && s != SIGXFSZ;
+    }
+    sys6(14, SIG_SETMASK, 0, (uintptr_t)&tv_me->sigmask, 8, 0, 0);
+}
+
 void sig_start(struct tv_vm *vm) {
     if (active) return;
     active = true;
@@ -38,12 +113,10 @@ void sig_start(struct tv_vm *vm) {
     for (int s = 1; s <= 64; s++) {
         if (BIT(s) & UNBLOCKABLE) continue;
         sys6(13, (uint64_t)s, 0, (uintptr_t)&saved[s], 8, 0, 0);
-        bool inherited = saved[s].handler == SIG_IGN && s != SIGPIPE && s != SIGXFSZ;
-        if (!vm->stats.exits) vm->act[s].handler = inherited ? 1 : 0;
-        if (saved[s].handler != (void *)vm->act[s].handler) mirror(s, vm->act[s].handler);
+        uint64_t want = vm->act[s].handler;
+        if (want > 1 || BIT(s) & NOTED_DEFAULT || saved[s].handler != (void *)want) mirror(s, want);
     }
-    if (!vm->stats.exits) vm->sigmask = saved_mask;
-    host_mask(vm->sigmask);
+    host_mask(tv_me->sigmask);
 }
 
 void sig_stop(struct tv_vm *vm) {
@@ -51,172 +124,200 @@ void sig_stop(struct tv_vm *vm) {
     if (!active) return;
     active = false;
     for (int s = 1; s <= 64; s++)
-        if (!(BIT(s) & UNBLOCKABLE) && s != SIGSEGV && s != SIGBUS) sys6(13, (uint64_t)s, (uintptr_t)&saved[s], 0, 8, 0, 0);
+        if (!(BIT(s) & (UNBLOCKABLE | FAULTS))) sys6(13, (uint64_t)s, (uintptr_t)&saved[s], 0, 8, 0, 0);
     sys6(14, SIG_SETMASK, (uintptr_t)&saved_mask, 0, 8, 0, 0);
 }
 
 void sig_end(struct tv_vm *vm, int sig, int code, gva addr) {
-    vm->end = (struct tv_stop){.kind = TV_SIGNALLED, .status = sig, .code = code, .addr = addr, .rip = vm->cpu->regs->rip};
+    vm_end(vm, (struct tv_stop){.kind = TV_SIGNALLED, .status = sig, .code = code, .addr = addr, .rip = tv_me->cpu->regs->rip,
+                                .nr = (int)tv_me->fault_vector});
 }
 
-/* A signal that the guest sends itself or earns. 0, whatever came of it: the caller's result stands. */
-int64_t sig_raise(struct tv_vm *vm, int sig, int code) {
-    if (BIT(sig) & OURS) { /* did the host mean it? (MSG_NOSIGNAL, a file limit) */
-        uint64_t set = BIT(sig);
-        struct { int64_t s, n; } zero = {0, 0};
-        if (sys6(128, (uintptr_t)&set, 0, (uintptr_t)&zero, 8, 0, 0) != sig && code == 0) return 0;
+/* Enters the guest's handler, or takes the default action. regs: what the handler returns to. */
+static void deliver(struct tv_vm *vm, const siginfo_t *info, const struct tv_regs *regs, bool forced) {
+    int sig = info->si_signo;
+    pthread_mutex_lock(&vm->lock);
+    struct tv_sigaction act = vm->act[sig];
+    if (act.handler > 1 && act.flags & SA_RESETHAND) {
+        vm->act[sig].handler = 0;
+        mirror(sig, 0);
     }
-    uint64_t h = vm->act[sig].handler;
-    if (h == 1 || (h == 0 && BIT(sig) & IGNORED)) return 0;
-    if (vm->sigmask & BIT(sig) && !(BIT(sig) & UNBLOCKABLE)) { vm->sigpending |= BIT(sig); return 0; }
-    if (BIT(sig) & STOPPING && h == 0) { kill(getpid(), SIGSTOP); return 0; }
-    sig_end(vm, sig, code, 0);
-    return 0;
+    pthread_mutex_unlock(&vm->lock);
+    if (act.handler <= 1) {
+        if (!forced && (act.handler == 1 || BIT(sig) & IGNORED)) return;
+        if (!forced && BIT(sig) & STOPPING) { kill(getpid(), SIGSTOP); return; }
+        sig_end(vm, sig, info->si_code, forced ? (uintptr_t)info->si_addr : 0);
+        return;
+    }
+    if (frame_push(vm, &act, info, tv_me->sigmask, regs)) {
+        vm->act[SIGSEGV].handler = sig == SIGSEGV ? 0 : vm->act[SIGSEGV].handler;
+        sig_end(vm, SIGSEGV, SI_KERNEL, 0); /* no place for the frame: force_sigsegv() */
+        return;
+    }
+    tv_me->sigmask |= act.mask | (act.flags & SA_NODEFER ? 0 : BIT(sig));
+    tv_me->sigmask &= ~UNBLOCKABLE;
+}
+
+void sig_fault(struct tv_vm *vm, int sig, int code, gva addr) {
+    siginfo_t info = {.si_signo = sig, .si_code = code};
+    info.si_addr = (void *)(uintptr_t)addr;
+    bool able = vm->act[sig].handler > 1 && !(tv_me->sigmask & BIT(sig));
+    if (!able) { sig_end(vm, sig, code, addr); return; }
+    struct tv_regs regs = *tv_me->cpu->regs;
+    deliver(vm, &info, &regs, true);
+    host_mask(tv_me->sigmask);
+    tv_me->raw_regs = true;
+}
+
+/* Before the guest goes on: what was noted, and how an interrupted call goes on. Linux's rules: a call that was not begun
+ * runs after the handler; one that the host would restart does so if the handler has SA_RESTART; without a handler
+ * every call goes on. */
+void sig_attend(struct tv_vm *vm) {
+    struct tv_thread *t = tv_me;
+    struct tv_regs *r = t->cpu->regs;
+    cpu_attended(t->cpu);
+    t->attention = 0;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    int sig = t->noted, how = t->restart;
+    t->restart = RESTART_NONE;
+    struct tv_sigaction act = sig ? vm->act[sig] : (struct tv_sigaction){0};
+    bool handler = act.handler > 1;
+    if (how) {
+        bool again = !handler || how == RESTART_NOINTR || (how == RESTART_SYS && act.flags & SA_RESTART);
+        if (again) {
+            cpu_settle(t->cpu);
+            r->rip -= 2; /* rax still holds the number */
+        } else {
+            r->rax = (uint64_t)-EINTR;
+        }
+    }
+    if (!sig) return;
+    siginfo_t info = t->incoming;
+    info.si_signo = sig;
+    t->noted = 0;
+    struct tv_regs regs = *r;
+    deliver(vm, &info, &regs, false);
+    host_mask(t->sigmask);
 }
 
 int64_t core_rt_sigaction(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     struct tv_sigaction new, old;
     int sig = (int)a[0];
     if (a[3] != 8) return -EINVAL;
     if (a[1] && tv_copy_in(vm, &new, a[1], sizeof new)) return -EFAULT;
     if (sig < 1 || sig > 64 || (a[1] && BIT(sig) & UNBLOCKABLE)) return -EINVAL;
+    pthread_mutex_lock(&vm->lock);
     old = vm->act[sig];
     if (a[1]) {
         new.mask &= ~UNBLOCKABLE;
         vm->act[sig] = new;
         mirror(sig, new.handler);
-        if (new.handler == 1 || (new.handler == 0 && BIT(sig) & IGNORED)) vm->sigpending &= ~BIT(sig);
     }
+    pthread_mutex_unlock(&vm->lock);
     return a[2] && tv_copy_out(vm, a[2], &old, sizeof old) ? -EFAULT : 0;
 }
 
-static void deliver_pending(struct tv_vm *vm) {
-    uint64_t ready = vm->sigpending & ~vm->sigmask;
-    for (int s = 1; ready && s <= 64 && !vm->end.kind; s++)
-        if (ready & BIT(s)) {
-            vm->sigpending &= ~BIT(s);
-            sig_raise(vm, s, -6);
-        }
-}
-
 int64_t core_rt_sigprocmask(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
-    uint64_t old = vm->sigmask, set;
+    struct tv_thread *t = tv_me;
+    uint64_t old = t->sigmask, set;
     if (a[3] != 8) return -EINVAL;
     if (a[1]) {
         if (tv_copy_in(vm, &set, a[1], 8)) return -EFAULT;
         set &= ~UNBLOCKABLE;
         switch ((int)a[0]) {
-        case SIG_BLOCK: vm->sigmask |= set; break;
-        case SIG_UNBLOCK: vm->sigmask &= ~set; break;
-        case SIG_SETMASK: vm->sigmask = set; break;
+        case SIG_BLOCK: set |= old; break;
+        case SIG_UNBLOCK: set = old & ~set; break;
+        case SIG_SETMASK: break;
         default: return -EINVAL;
         }
-        host_mask(vm->sigmask);
-        deliver_pending(vm);
+        t->sigmask = set;
+        if (!t->noted) host_mask(set);
     }
     return a[2] && tv_copy_out(vm, a[2], &old, 8) ? -EFAULT : 0;
 }
 
 int64_t core_rt_sigpending(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     if (a[1] > 8) return -EINVAL;
     uint64_t set = 0;
     sys6(127, (uintptr_t)&set, 8, 0, 0, 0, 0);
-    set = (set & ~OURS & vm->sigmask) | vm->sigpending;
+    set &= tv_me->sigmask;
     return tv_copy_out(vm, a[0], &set, a[1]);
 }
 
 int64_t core_rt_sigsuspend(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     uint64_t set;
     if (a[1] != 8) return -EINVAL;
     if (tv_copy_in(vm, &set, a[0], 8)) return -EFAULT;
-    set = (set & ~(UNBLOCKABLE | BIT(SIGSEGV) | BIT(SIGBUS))) | OURS;
-    return sys6(130, (uintptr_t)&set, 8, 0, 0, 0, 0);
+    set &= ~(UNBLOCKABLE | FAULTS);
+    return host6(130, (uintptr_t)&set, 8, 0, 0, 0, 0);
 }
 
 int64_t core_rt_sigtimedwait(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     uint64_t set;
     if (a[3] != 8) return -EINVAL;
     if (tv_copy_in(vm, &set, a[0], 8)) return -EFAULT;
-    uint64_t own = set & vm->sigpending;
-    if (own) {
-        int sig = __builtin_ctzll(own) + 1;
-        vm->sigpending &= ~BIT(sig);
-        siginfo_t info = {.si_signo = sig, .si_code = SI_TKILL};
-        info.si_pid = getpid();
-        info.si_uid = getuid();
-        return a[1] && tv_copy_out(vm, a[1], &info, sizeof info) ? -EFAULT : sig;
-    }
-    return tv_host(vm, 128, a, c);
+    set &= ~FAULTS; /* a kick must not be eaten */
+    return host6(128, (uintptr_t)&set, tv_ptr(vm, a[1]), tv_ptr(vm, a[2]), 8, 0, 0);
 }
 
 int64_t core_pause(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)vm; (void)a; (void)c;
-    return sys6(34, 0, 0, 0, 0, 0, 0);
+    return host6(34, 0, 0, 0, 0, 0, 0);
 }
 
 int64_t core_sigaltstack(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
-    struct { uint64_t sp; int32_t flags; uint32_t pad; uint64_t size; } new, old;
-    memcpy(&old, &vm->altstack, sizeof old);
-    if (!old.sp && !old.size) old.flags = 2;
+    struct tv_thread *t = tv_me;
+    struct tv_altstack new, old = t->altstack;
+    uint64_t sp = t->cpu->regs->rsp;
+    bool on = old.size && sp > old.sp && sp - old.sp <= old.size;
+    old.flags = !old.size ? 2 : (old.flags & (int)0x80000000) | on;
     if (a[0]) {
         if (tv_copy_in(vm, &new, a[0], sizeof new)) return -EFAULT;
         int mode = new.flags & 0x7fffffff; /* SS_AUTODISARM is the top bit */
+        if (on) return -EPERM;
         if (mode && mode != 1 && mode != 2) return -EINVAL;
-        if (mode == 2) { new.sp = new.size = 0; new.flags = 2; }
+        if (mode == 2) new.sp = new.size = 0;
         else if (new.size < 2048) return -ENOMEM;
         new.pad = 0;
-        memcpy(&vm->altstack, &new, sizeof new);
+        new.flags &= (int)0x80000002;
+        t->altstack = new;
     }
     return a[1] && tv_copy_out(vm, a[1], &old, sizeof old) ? -EFAULT : 0;
 }
 
-int64_t core_rt_sigreturn(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)a; (void)c;
-    sig_end(vm, SIGSEGV, SI_KERNEL, 0); /* no frame is on the stack */
-    return 0;
+/* A signal to the program itself whose default action ends it: ended here, so that it is reported. */
+static bool ends_us(struct tv_vm *vm, int sig) {
+    return sig > 0 && sig <= 64 && vm->act[sig].handler == 0 && !(BIT(sig) & (IGNORED | STOPPING)) &&
+           (!(tv_me->sigmask & BIT(sig)) || sig == SIGKILL);
 }
 
-static int64_t send_signal(struct tv_vm *vm, int64_t pid, int64_t tid, int sig, bool self) {
-    if (sig < 0 || sig > 64) return -EINVAL;
-    (void)pid; (void)tid;
-    if (self && sig) return sig_raise(vm, sig, tid ? SI_TKILL : SI_USER);
+static int64_t to_self(struct tv_vm *vm, int sig, int code) {
+    sig_end(vm, sig, code, 0);
     return 0;
 }
 
 int64_t core_kill(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
-    pid_t pid = (pid_t)a[0];
-    if (pid == getpid()) return send_signal(vm, pid, 0, (int)a[1], true);
+    if ((pid_t)a[0] == getpid() && ends_us(vm, (int)a[1])) return to_self(vm, (int)a[1], SI_USER);
     return sys6(62, a[0], a[1], 0, 0, 0, 0);
 }
 int64_t core_tkill(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
-    if ((pid_t)a[0] <= 0) return -EINVAL;
-    if ((pid_t)a[0] == gettid()) return send_signal(vm, 0, gettid(), (int)a[1], true);
+    if ((pid_t)a[0] == gettid() && ends_us(vm, (int)a[1])) return to_self(vm, (int)a[1], SI_TKILL);
     return sys6(200, a[0], a[1], 0, 0, 0, 0);
 }
 int64_t core_tgkill(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
-    if ((pid_t)a[0] <= 0 || (pid_t)a[1] <= 0) return -EINVAL;
-    if ((pid_t)a[1] == gettid() && (pid_t)a[0] == getpid()) return send_signal(vm, 0, gettid(), (int)a[2], true);
+    if ((pid_t)a[1] == gettid() && (pid_t)a[0] == getpid() && ends_us(vm, (int)a[2])) return to_self(vm, (int)a[2], SI_TKILL);
     return sys6(234, a[0], a[1], a[2], 0, 0, 0);
 }
 int64_t core_rt_sigqueueinfo(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     siginfo_t info;
     if (tv_copy_in(vm, &info, a[2], sizeof info)) return -EFAULT;
-    if ((pid_t)a[0] == getpid()) return send_signal(vm, 0, 0, (int)a[1], true);
+    info.si_signo = (int)a[1];
+    if (sig_is_kick((int)a[1], &info)) return -EPERM;
     return sys6(129, a[0], a[1], (uintptr_t)&info, 0, 0, 0);
 }
 int64_t core_rt_tgsigqueueinfo(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    (void)c;
     siginfo_t info;
     if (tv_copy_in(vm, &info, a[3], sizeof info)) return -EFAULT;
-    if ((pid_t)a[0] == getpid() && (pid_t)a[1] == gettid()) return send_signal(vm, 0, 0, (int)a[2], true);
+    info.si_signo = (int)a[2];
+    if (sig_is_kick((int)a[2], &info)) return -EPERM;
     return sys6(297, a[0], a[1], a[2], (uintptr_t)&info, 0, 0);
 }

@@ -3,28 +3,38 @@
 
 #include <stdlib.h>
 
-static void place(struct tv_sites *s, uint64_t addr, uint8_t val) {
-    size_t i = (addr * 0x9e3779b97f4a7c15ull >> 32) & s->mask;
-    while (s->key[i] && s->key[i] != addr) i = (i + 1) & s->mask;
-    if (!s->key[i]) s->n++;
-    s->key[i] = addr;
-    s->val[i] = val;
+static void place(struct site_table *t, uint64_t addr, uint8_t val) {
+    size_t i = (addr * 0x9e3779b97f4a7c15ull >> 32) & t->mask;
+    while (t->key[i] && t->key[i] != addr) i = (i + 1) & t->mask;
+    if (!t->key[i]) t->n++;
+    t->val[i] = val;
+    __atomic_store_n(&t->key[i], addr, __ATOMIC_RELEASE);
 }
 
+/* Callers hold vm->mm. */
 int site_put(struct tv_sites *s, uint64_t addr, int val) {
+    struct site_table *t = s->now;
     if (!addr) return -EINVAL;
-    if (!s->key || s->n * 2 > s->mask) {
-        struct tv_sites old = *s;
-        size_t cap = s->key ? (s->mask + 1) * 4 : 1024;
-        uint64_t *key = calloc(cap, sizeof *key);
-        uint8_t *v = calloc(cap, 1);
-        if (!key || !v) { free(key); free(v); return -ENOMEM; }
-        *s = (struct tv_sites){.key = key, .val = v, .mask = cap - 1};
-        for (size_t i = 0; old.key && i <= old.mask; i++)
-            if (old.key[i]) place(s, old.key[i], old.val[i]);
-        free(old.key);
-        free(old.val);
+    if (!t || t->n * 2 > t->mask) {
+        size_t cap = t ? (t->mask + 1) * 4 : 1024;
+        struct site_table *big = calloc(1, sizeof *big + cap * (sizeof *big->key + 1));
+        if (!big) return -ENOMEM;
+        big->mask = cap - 1;
+        big->val = (uint8_t *)(big->key + cap);
+        big->older = t;
+        for (size_t i = 0; t && i <= t->mask; i++)
+            if (t->key[i]) place(big, t->key[i], t->val[i]);
+        __atomic_store_n(&s->now, big, __ATOMIC_RELEASE);
+        t = big;
     }
-    place(s, addr, (uint8_t)val);
+    place(t, addr, (uint8_t)val);
     return 0;
+}
+
+void site_free(struct tv_sites *s) {
+    for (struct site_table *t = s->now, *next; t; t = next) {
+        next = t->older;
+        free(t);
+    }
+    s->now = NULL;
 }

@@ -4,6 +4,7 @@
 
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -80,42 +81,76 @@ struct tv_mem {
     bool huge;              /* the host offers transparent huge pages */
 };
 
-struct tv_sites { /* open addressing; a key is never 0 */
-    uint64_t *key;
-    uint8_t *val;
+struct tv_sites { /* open addressing; a key is never 0. Readers take no lock: a table that grew stays until the end. */
+    struct site_table *now;
+};
+struct site_table {
+    struct site_table *older;
     size_t mask, n;
+    uint8_t *val;
+    uint64_t key[];
 };
 enum { SITE_PATCHED = 1, SITE_AMBIGUOUS = 2, SITE_GADGET = 3, SITE_KEEP = 4 };
 #define TV_F_EXEC_STACK 0x10000u /* from the image */
 
 struct tv_sigaction { uint64_t handler, flags, restorer, mask; }; /* struct kernel_sigaction of x86-64 */
 
-struct tv_vm {
+struct tv_altstack { uint64_t sp; int32_t flags; uint32_t pad; uint64_t size; }; /* stack_t */
+
+/* One thread of the guest: a host thread with a vCPU of its own. */
+struct tv_thread {
+    struct tv_vm *vm;
+    struct tv_thread *next;
     struct tv_cpu *cpu;
+    pthread_t pthread;
+    pid_t tid;
+    gva clear_tid, robust_list;
+    uint64_t robust_len;
+    uint64_t sigmask;
+    struct tv_altstack altstack;
+    volatile int attention;     /* a signal was noted, or the thread was kicked: look before the guest goes on */
+    volatile int noted;         /* incoming is valid; all further signals are blocked until it is delivered */
+    siginfo_t incoming;
+    int restart;                /* how the call that was interrupted goes on: RESTART_* */
+    bool raw_regs;              /* the call set the registers itself (rt_sigreturn) */
+    bool gone;                  /* exit(2) of this thread only */
+    uint64_t fault_error, fault_vector, fault_cr2; /* for the next signal frame */
+    gva fault_addr; uint64_t fault_rip, fault_rcx; unsigned fault_again, vanish_again;
+    struct tv_stats stats;
+    struct tv_clone *start;     /* until the thread runs */
+};
+extern __thread struct tv_thread *tv_me __attribute__((tls_model("initial-exec")));
+enum { RESTART_NONE = 0, RESTART_SYS = 512, RESTART_NOINTR = 513, RESTART_EINTR = 514 };
+
+struct tv_vm {
     struct tv_cpu_vm *hw;
     struct tv_mem mem;
     struct tv_sites sites;
     int16_t actions[512];
     uint8_t noted[512];
-    struct tv_stats stats;
+    struct tv_stats stats;     /* of what is not a thread's, and of threads that ended */
     struct tv_stop end;        /* kind != 0: ended */
-    struct tv_stop notice;     /* kind != 0: to be reported before the next entry */
+    struct tv_stop notice[16]; /* to be reported before the next entry */
+    int notices;
     uint32_t flags;
     char *exe;
     int fd_lo, fd_hi;          /* [lo, hi): the monitor's descriptors, invisible to the guest */
-    pid_t tid;
-    gva clear_tid, robust_list;
-    uint64_t robust_len;
+    pthread_mutex_t mm;        /* mem, and writing sites */
+    pthread_mutex_t lock;      /* threads, end, notices, act, free CPUs */
+    pthread_cond_t changed;    /* a thread ended, or there is a notice */
+    struct tv_thread *threads; /* the first is the thread that called tv_run() */
+    int alive, pthreads;
+    struct tv_cpu *idle[64];
+    int nidle, next_cpu;
+    struct tv_cpu *spare;      /* more of them */
+    uint64_t next_sys;         /* ring-0 page of the next vCPU */
     struct tv_sigaction act[65];
-    uint64_t sigmask, sigpending;
-    struct { uint64_t sp; int32_t flags; uint32_t pad; uint64_t size; } altstack;
     struct { uint64_t cur, max; } rlim[16];  /* guest's view of the limits that would hit the monitor */
     uint32_t rlim_own;         /* bits: which of them the guest set */
     gva entry, phdr, stack_lo, stack_hi, stack_ptr, image_lo, image_hi, vdso, vdso_end;
     gva arg_start, arg_end, env_start, env_end;
     uint64_t phent, phnum;
-    gva fault_addr; uint64_t fault_rip, fault_rcx; unsigned fault_again;  /* a page fault that does not go away */
-    uint64_t first_exit_ns;
+    bool child;                /* a forked guest: there is no Python above us */
 };
 
 /* copy.c: the only places that read or write guest memory by pointer. 0 or -EFAULT. */
@@ -136,6 +171,7 @@ int pt_map(struct tv_vm *vm, gva start, gva end, int prot, bool large);
 void pt_protect(struct tv_vm *vm, gva start, gva end, int prot); /* present entries only; prot 0 removes */
 int pt_map_phys(struct tv_vm *vm, gva va, uint64_t gpa, int prot);
 int pt_system(struct tv_vm *vm);
+int pt_system_page(struct tv_vm *vm, uint64_t page); /* a ring-0 page of a vCPU, above top */
 enum fault { FAULT_RETRY, FAULT_MAPERR, FAULT_ACCERR, FAULT_BUS, FAULT_NOMEM };
 enum fault mem_fault(struct tv_vm *vm, gva addr, uint64_t error);
 int mem_vanished(struct tv_vm *vm);
@@ -165,18 +201,20 @@ int vdso_map(struct tv_vm *vm, gva at);
 /* site.c */
 int site_put(struct tv_sites *s, uint64_t addr, int val);
 static inline int site_get(const struct tv_sites *s, uint64_t addr) {
-    if (!s->key) return 0;
-    for (size_t i = (addr * 0x9e3779b97f4a7c15ull >> 32) & s->mask; s->key[i]; i = (i + 1) & s->mask)
-        if (s->key[i] == addr) return s->val[i];
+    const struct site_table *t = __atomic_load_n(&s->now, __ATOMIC_ACQUIRE);
+    if (!t) return 0;
+    for (size_t i = (addr * 0x9e3779b97f4a7c15ull >> 32) & t->mask; t->key[i]; i = (i + 1) & t->mask)
+        if (t->key[i] == addr) return t->val[i];
     return 0;
 }
+void site_free(struct tv_sites *s);
 
 /* call.c: the table interpreter */
 struct tv_argspec { uint8_t kind, ref; uint16_t size; };
 struct tv_call;
 typedef int64_t (*tv_core_fn)(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c);
 struct tv_call {
-    uint8_t serve, nargs, plain, special; /* plain: all arguments cross unchanged */
+    uint8_t serve, nargs, plain, special, mm; /* mm: changes or reads the list of mappings; plain: all arguments cross unchanged */
     int16_t err;                          /* DENY: the errno, positive */
     int16_t action;                       /* the built-in policy */
     tv_core_fn core;
@@ -205,11 +243,37 @@ static inline bool fd_hidden(const struct tv_vm *vm, uint64_t fd) {
     return f >= vm->fd_lo && f < vm->fd_hi;
 }
 
-/* sig.c */
+/* A host call that a signal may interrupt: -RESTART_NOINTR if it was not begun, -RESTART_SYS if the host would
+ * restart it; see sig.c. */
+long tv_cp(volatile int *attention, long nr, const uint64_t a[6]);
+extern const char tv_cp_begin[], tv_cp_insn[], tv_cp_end[];
+static inline long host6(long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5) {
+    return tv_cp(&tv_me->attention, nr, (uint64_t[6]){a0, a1, a2, a3, a4, a5});
+}
+
+/* sig.c, frame.c */
 void sig_end(struct tv_vm *vm, int sig, int code, gva addr); /* the default action of sig */
-int64_t sig_raise(struct tv_vm *vm, int sig, int code);      /* a signal for the guest itself */
+void sig_fault(struct tv_vm *vm, int sig, int code, gva addr); /* what the CPU says: the handler, or the end */
+void sig_first(struct tv_vm *vm);
 void sig_start(struct tv_vm *vm);
 void sig_stop(struct tv_vm *vm);
+void sig_attend(struct tv_vm *vm);                           /* deliver what was noted; restart what was interrupted */
+int sig_kick(const struct tv_thread *t);
+bool sig_is_kick(int sig, const siginfo_t *info);
+void sig_note(int sig, siginfo_t *info, void *context);
+int host_mask(uint64_t mask);
+int frame_push(struct tv_vm *vm, const struct tv_sigaction *act, const siginfo_t *info, uint64_t mask, const struct tv_regs *regs);
+
+/* thread.c */
+struct tv_thread *thread_new(struct tv_vm *vm);
+void thread_loop(struct tv_vm *vm);
+void thread_merge(struct tv_thread *t);
+void thread_end_all(struct tv_vm *vm);      /* end is set: stop the others and wait for them */
+int thread_cpu(struct tv_vm *vm, struct tv_cpu **out);
+void vm_end(struct tv_vm *vm, struct tv_stop end);
+int vm_hide_fd(struct tv_vm *vm, int *fd);
+int64_t do_fork(struct tv_vm *vm, uint64_t flags, gva stack, uint64_t tls, gva parent_tid, gva child_tid);
+void vm_exit(struct tv_vm *vm, struct tv_exit *x);
 
 void tv_notice(struct tv_vm *vm, int note, int nr, gva addr, int err);
 uint64_t tv_now(void);

@@ -22,41 +22,49 @@ void tv_fail(struct tv_stop *s, const char *what, int err) {
 
 void tv_notice(struct tv_vm *vm, int note, int nr, gva addr, int err) {
     unsigned i = nr >= 0 && nr < 512 ? (unsigned)nr : 511;
-    if (vm->noted[i] & 1u << note) return;
-    vm->noted[i] |= (uint8_t)(1u << note);
-    vm->notice = (struct tv_stop){.kind = TV_NOTICE, .note = note, .nr = nr, .addr = addr, .err = err};
+    pthread_mutex_lock(&vm->lock);
+    if (!(vm->noted[i] & 1u << note) && vm->notices < (int)(sizeof vm->notice / sizeof *vm->notice)) {
+        vm->noted[i] |= (uint8_t)(1u << note);
+        vm->notice[vm->notices++] = (struct tv_stop){.kind = TV_NOTICE, .note = note, .nr = nr, .addr = addr, .err = err};
+        pthread_cond_broadcast(&vm->changed);
+        if (tv_me && tv_me != vm->threads) sig_kick(vm->threads);
+    }
+    pthread_mutex_unlock(&vm->lock);
 }
 
 /* The monitor's descriptors go to numbers that the guest's own never reach: just above the soft limit, which is lowered
  * again afterwards, or as high as a small table allows. */
-static int hide(int *fd, int at, int *next) {
-    int n = fcntl(*fd, F_DUPFD_CLOEXEC, at);
-    if (n < 0) return -errno;
-    close(*fd);
-    *fd = n;
-    if (n >= *next) *next = n + 1;
-    return 0;
+int vm_hide_fd(struct tv_vm *vm, int *fd) {
+    static pthread_mutex_t limit = PTHREAD_MUTEX_INITIALIZER;
+    struct rlimit old, high;
+    pthread_mutex_lock(&limit);
+    int r = getrlimit(RLIMIT_NOFILE, &old) ? -errno : 0;
+    high = old;
+    high.rlim_cur = high.rlim_max;
+    bool raised = !r && high.rlim_cur > old.rlim_cur && !setrlimit(RLIMIT_NOFILE, &high);
+    int n = r ? -1 : fcntl(*fd, F_DUPFD_CLOEXEC, vm->fd_lo);
+    if (!r && n < 0) r = -errno;
+    if (raised) setrlimit(RLIMIT_NOFILE, &old);
+    if (!r) {
+        close(*fd);
+        *fd = n;
+        if (n >= vm->fd_hi) vm->fd_hi = n + 1;
+    }
+    pthread_mutex_unlock(&limit);
+    return r;
 }
 
 static int hide_fds(struct tv_vm *vm) {
-    struct rlimit old, high;
-    int r = 0, next;
-    if (getrlimit(RLIMIT_NOFILE, &old)) return -errno;
-    int at = old.rlim_cur > 8192 ? 8192 - 64 : (int)old.rlim_cur;
-    bool raise = old.rlim_cur <= 8192 && old.rlim_max >= old.rlim_cur + 64;
-    if (raise) {
-        high = old;
-        high.rlim_cur = old.rlim_cur + 64;
-        if (setrlimit(RLIMIT_NOFILE, &high)) raise = false;
-    }
-    if (!raise && old.rlim_cur <= 8192) at = old.rlim_cur > 64 ? (int)old.rlim_cur - 32 : 8;
-    vm->fd_lo = next = at;
-    r = hide(&vm->hw->kvm, at, &next);
-    if (!r) r = hide(&vm->hw->fd, at, &next);
-    if (!r) r = hide(&vm->cpu->fd, at, &next);
-    vm->fd_hi = next;
-    if (raise) setrlimit(RLIMIT_NOFILE, &old);
-    return r;
+    struct rlimit lim;
+    if (getrlimit(RLIMIT_NOFILE, &lim)) return -errno;
+    bool above = lim.rlim_max >= lim.rlim_cur + 64;
+    if (lim.rlim_cur > 16384) vm->fd_lo = 16384 - 6000;
+    else if (above) vm->fd_lo = (int)lim.rlim_cur;
+    else vm->fd_lo = lim.rlim_cur > 64 ? (int)lim.rlim_cur - 32 : 8;
+    vm->fd_hi = vm->fd_lo;
+    int r = vm_hide_fd(vm, &vm->hw->kvm);
+    if (!r) r = vm_hide_fd(vm, &vm->hw->fd);
+    return r ? r : vm_hide_fd(vm, &tv_me->cpu->fd);
 }
 
 struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
@@ -67,7 +75,14 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     struct tv_vm *vm = calloc(1, sizeof *vm);
     if (!vm) goto fail;
     vm->flags = spec->flags;
-    vm->tid = gettid();
+    pthread_mutex_init(&vm->mm, NULL);
+    pthread_mutex_init(&vm->lock, NULL);
+    pthread_cond_init(&vm->changed, NULL);
+    vm->threads = tv_me = thread_new(vm);
+    if (!tv_me) goto fail;
+    tv_me->tid = gettid();
+    vm->alive = vm->next_cpu = 1;
+    sig_first(vm);
     vm->exe = strdup(spec->exe);
     if (!vm->exe) goto fail;
     for (int i = 0; i < 512; i++) vm->actions[i] = spec->actions ? spec->actions[i] : tv_calls[i].action;
@@ -75,7 +90,7 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     if ((r = cpu_vm_open(&vm->hw, spec->flags & TV_F_IOPL, &what))) goto fail;
     what = "guest memory";
     if ((r = mem_create(vm))) goto fail;
-    if ((r = cpu_create(&vm->cpu, vm->hw, 0, vm->mem.base, TV_SYS_STACK, &what))) goto fail;
+    if ((r = cpu_create(&tv_me->cpu, vm->hw, 0, vm->mem.base, TV_SYS_TSS, TV_SYS_STACK, &what))) goto fail;
     vm->stats.kvm_ns = tv_now() - t0;
     if ((r = load_image(vm, spec->image_fd, &what))) goto fail;
     what = "descriptors above the limit (ulimit -n)";
@@ -89,15 +104,25 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     }
     if ((r = build_stack(vm, spec))) goto fail;
     vm->mem.mmap_base = vm->mem.mmap_next = PG_UP(vm->vdso ? vm->vdso_end : vdso_at) + 16 * PG;
-    if ((r = cpu_start(vm->cpu, vm->entry, vm->stack_ptr, &what))) goto fail;
+    if ((r = cpu_start(tv_me->cpu, vm->entry, vm->stack_ptr, &what))) goto fail;
     const char *name = strrchr(spec->execfn, '/');
     prctl(PR_SET_NAME, name ? name + 1 : spec->execfn);
     vm->stats.create_ns = tv_now() - t0;
+    thread_merge(tv_me);
+    tv_me = NULL;
     return vm;
 fail:
     tv_fail(why, what, r);
     tv_destroy(vm);
     return NULL;
+}
+
+static void fail(struct tv_vm *vm, const char *what, int err, gva addr) {
+    struct tv_stop end;
+    tv_fail(&end, what, err);
+    end.addr = addr;
+    end.rip = tv_me->cpu->regs->rip;
+    vm_end(vm, end);
 }
 
 static void patch_late(struct tv_vm *vm, gva site) {
@@ -112,41 +137,47 @@ static void patch_late(struct tv_vm *vm, gva site) {
     if (before[6] == 0x66 || before[6] == 0x67 || (before[6] | 1) == 0xf3 || before[6] == 0xf0) return;
     gva page = PG_DOWN(site), end = PG_UP(site + 2);
     uint8_t *p = vm->mem.base + page;
+    if (site_put(&vm->sites, site, SITE_PATCHED)) return; /* first: another thread may be there at once */
     if (mprotect(p, end - page, PROT_READ | PROT_WRITE)) return;
-    memcpy(vm->mem.base + site, out, 2);
+    uint16_t word;
+    memcpy(&word, out, 2);
+    if (site & 1) memcpy(vm->mem.base + site, out, 2);
+    else __atomic_store_n((uint16_t *)(vm->mem.base + site), word, __ATOMIC_RELEASE);
     mprotect(p, end - page, PROT_READ);
-    if (!site_put(&vm->sites, site, SITE_PATCHED)) vm->stats.late++;
+    tv_me->stats.late++;
 }
 
 static void on_trap(struct tv_vm *vm, bool maybe_forged) {
-    gva site = vm->cpu->regs->rip - 2;
+    gva site = tv_me->cpu->regs->rip - 2;
     uint8_t code[2];
     if (maybe_forged && (tv_copy_in(vm, code, site, 2) || code[0] != 0x0f || code[1] != 0x05)) {
-        vm->stats.lost++;
-        vm->cpu->regs->rip = TV_SYS_LSTAR;
-        sig_end(vm, SIGSEGV, SEGV_MAPERR, TV_SYS_LSTAR);
+        tv_me->stats.lost++;
+        tv_me->cpu->regs->rip = TV_SYS_LSTAR;
+        sig_fault(vm, SIGSEGV, SEGV_MAPERR, TV_SYS_LSTAR);
         return;
     }
     int known = site_get(&vm->sites, site);
-    vm->stats.trapped++;
+    tv_me->stats.trapped++;
     if (known == SITE_GADGET) {
-        vm->stats.gadgets++;
-        tv_notice(vm, TV_NOTE_GADGET, (int)(vm->cpu->regs->rax & 511), site, 0);
+        tv_me->stats.gadgets++;
+        tv_notice(vm, TV_NOTE_GADGET, (int)(tv_me->cpu->regs->rax & 511), site, 0);
     } else if (known != SITE_KEEP) {
+        pthread_mutex_lock(&vm->mm);
         patch_late(vm, site);
+        pthread_mutex_unlock(&vm->mm);
     }
     tv_dispatch(vm, site);
 }
 
 /* RIP at the exit is on the instruction (VMX, SVM) or past it (PVM). Both neighbours can be sites. */
 static void on_call(struct tv_vm *vm) {
-    struct tv_regs *r = vm->cpu->regs;
+    struct tv_regs *r = tv_me->cpu->regs;
     int past = cpu_rip_past();
     if (past < 0) {
         bool on = site_get(&vm->sites, r->rip) == SITE_PATCHED, behind = site_get(&vm->sites, r->rip - 2) == SITE_PATCHED;
         if (on && behind) {
             uint64_t rip = r->rip;
-            if (cpu_complete(vm->cpu)) { tv_fail(&vm->end, "KVM_RUN with immediate_exit", EIO); return; }
+            if (cpu_complete(tv_me->cpu)) { fail(vm, "KVM_RUN with immediate_exit", EIO, 0); return; }
             past = r->rip == rip;
             r->rip = rip;
         } else {
@@ -156,93 +187,105 @@ static void on_call(struct tv_vm *vm) {
     }
     gva site = past ? r->rip - 2 : r->rip;
     if (site_get(&vm->sites, site) != SITE_PATCHED) { /* natively out in ring 3 is #GP */
-        vm->stats.lost++;
+        tv_me->stats.lost++;
+        cpu_settle(tv_me->cpu);
         r->rip = site;
-        sig_end(vm, SIGSEGV, SI_KERNEL, 0);
+        sig_fault(vm, SIGSEGV, SI_KERNEL, 0);
         return;
     }
     r->rip = site + 2;
-    vm->stats.hypercalls++;
+    tv_me->stats.hypercalls++;
     tv_dispatch(vm, site);
 }
 
+
 static void on_page_fault(struct tv_vm *vm, const struct tv_exit *x) {
-    struct tv_regs *r = vm->cpu->regs;
+    struct tv_thread *t = tv_me;
+    struct tv_regs *r = t->cpu->regs;
+    pthread_mutex_lock(&vm->mm);
     enum fault f = x->error & 8 ? FAULT_MAPERR : mem_fault(vm, x->addr, x->error);
+    pthread_mutex_unlock(&vm->mm);
     if (f == FAULT_RETRY) { /* the same access again and again would be a fault of ours: end, do not hang */
-        if (x->addr == vm->fault_addr && r->rip == vm->fault_rip && r->rcx == vm->fault_rcx) vm->fault_again++;
-        else vm->fault_again = 0;
-        vm->fault_addr = x->addr;
-        vm->fault_rip = r->rip;
-        vm->fault_rcx = r->rcx;
-        if (vm->fault_again < 100) return;
-        tv_fail(&vm->end, "page fault that does not go away", EFAULT);
-        vm->end.addr = x->addr;
-        vm->end.rip = r->rip;
+        if (x->addr == t->fault_addr && r->rip == t->fault_rip && r->rcx == t->fault_rcx) t->fault_again++;
+        else t->fault_again = 0;
+        t->fault_addr = x->addr;
+        t->fault_rip = r->rip;
+        t->fault_rcx = r->rcx;
+        if (t->fault_again >= 100) fail(vm, "page fault that does not go away", EFAULT, x->addr);
         return;
     }
-    if (f == FAULT_BUS) sig_end(vm, SIGBUS, BUS_ADRERR, x->addr);
+    t->fault_cr2 = x->addr;
+    if (f == FAULT_BUS) sig_fault(vm, SIGBUS, BUS_ADRERR, x->addr);
     else if (f == FAULT_NOMEM) sig_end(vm, SIGKILL, SI_KERNEL, x->addr);
-    else sig_end(vm, SIGSEGV, f == FAULT_MAPERR ? SEGV_MAPERR : SEGV_ACCERR, x->addr);
+    else sig_fault(vm, SIGSEGV, f == FAULT_MAPERR ? SEGV_MAPERR : SEGV_ACCERR, x->addr);
 }
 
 /* arch/x86/kernel/traps.c: vector to signal. */
 static void on_exception(struct tv_vm *vm, const struct tv_exit *x) {
-    gva rip = vm->cpu->regs->rip;
+    gva rip = tv_me->cpu->regs->rip;
+    tv_me->fault_vector = (uint64_t)x->vector;
+    tv_me->fault_error = x->error;
     switch (x->vector) {
-    case 0: sig_end(vm, SIGFPE, FPE_INTDIV, rip); break;
-    case 1: sig_end(vm, SIGTRAP, TRAP_TRACE, rip); break;
-    case 3: sig_end(vm, SIGTRAP, SI_KERNEL, 0); break;
-    case 6: sig_end(vm, SIGILL, ILL_ILLOPN, rip); break;
+    case 0: sig_fault(vm, SIGFPE, FPE_INTDIV, rip); break;
+    case 1: sig_fault(vm, SIGTRAP, TRAP_TRACE, rip); break;
+    case 3: sig_fault(vm, SIGTRAP, SI_KERNEL, 0); break;
+    case 6: sig_fault(vm, SIGILL, ILL_ILLOPN, rip); break;
     case 14: on_page_fault(vm, x); break;
-    case 16: sig_end(vm, SIGFPE, FPE_FLTUNK, rip); break;
-    case 17: sig_end(vm, SIGBUS, BUS_ADRALN, 0); break;
-    case 19: sig_end(vm, SIGFPE, FPE_FLTUNK, rip); break;
-    case 11: case 12: sig_end(vm, SIGBUS, SI_KERNEL, 0); break;
+    case 16: sig_fault(vm, SIGFPE, FPE_FLTUNK, rip); break;
+    case 17: sig_fault(vm, SIGBUS, BUS_ADRALN, 0); break;
+    case 19: sig_fault(vm, SIGFPE, FPE_FLTUNK, rip); break;
+    case 11: case 12: sig_fault(vm, SIGBUS, SI_KERNEL, 0); break;
     case 13: /* int 0x80 and sysenter arrive here: attempts at a call that are not served */
-        if (x->error == 0x80 * 8 + 2) vm->stats.lost++;
+        if (x->error == 0x80 * 8 + 2) tv_me->stats.lost++;
         /* fall through */
-    default: sig_end(vm, SIGSEGV, SI_KERNEL, 0); break;
+    default: sig_fault(vm, SIGSEGV, SI_KERNEL, 0); break;
     }
-    if (vm->end.kind == TV_SIGNALLED) vm->end.nr = x->vector;
+    tv_me->raw_regs = false;
 }
 
-static void one_exit(struct tv_vm *vm, struct tv_exit *x) {
+static void on_vanished(struct tv_vm *vm) {
+    pthread_mutex_lock(&vm->mm); /* another thread's mprotect may be half done: it is over now */
+    int cut = mem_vanished(vm);
+    pthread_mutex_unlock(&vm->mm);
+    if (cut || ++tv_me->vanish_again < 1000) return;
+    fail(vm, "KVM_RUN: guest memory that the host does not have", EFAULT, 0);
+}
+
+void vm_exit(struct tv_vm *vm, struct tv_exit *x) {
+    if (x->kind != CPU_VANISHED) tv_me->vanish_again = 0;
     switch (x->kind) {
     case CPU_CALL: on_call(vm); break;
     case CPU_TRAP: on_trap(vm, x->error); break;
     case CPU_EXCEPTION: on_exception(vm, x); break;
-    case CPU_KICKED: vm->stats.kicks++; break;
-    case CPU_VANISHED:
-        if (mem_vanished(vm)) break;
-        tv_fail(&vm->end, "KVM_RUN: guest memory that the host does not have", EFAULT);
-        vm->end.rip = vm->cpu->regs->rip;
-        break;
-    case CPU_SHUTDOWN: tv_fail(&vm->end, "triple fault", EFAULT); break;
-    default:
-        tv_fail(&vm->end, x->what, x->err);
-        vm->end.addr = x->addr;
-        vm->end.rip = vm->cpu->regs->rip;
+    case CPU_KICKED: tv_me->stats.kicks++; tv_me->attention = 1; break;
+    case CPU_VANISHED: on_vanished(vm); break;
+    case CPU_SHUTDOWN: fail(vm, "triple fault", EFAULT, 0); break;
+    default: fail(vm, x->what, x->err, x->addr);
     }
 }
 
 int tv_run(struct tv_vm *vm, struct tv_stop *stop) {
-    struct tv_exit x;
+    struct tv_thread *t = vm->threads;
     uint64_t t0 = tv_now();
+    tv_me = t;
     sig_start(vm);
-    while (!vm->end.kind && !vm->notice.kind) {
-        cpu_run(vm->cpu, &x);
-        if (!vm->stats.exits++) vm->stats.first_ns = tv_now() - t0;
-        one_exit(vm, &x);
-    }
+    if (!vm->end.kind) thread_loop(vm);
+    pthread_mutex_lock(&vm->lock);
+    while (t->gone && !vm->end.kind && !vm->notices) pthread_cond_wait(&vm->changed, &vm->lock);
+    pthread_mutex_unlock(&vm->lock);
+    if (vm->end.kind) thread_end_all(vm);
     sig_stop(vm);
+    thread_merge(t);
+    tv_me = NULL;
     vm->stats.run_ns += tv_now() - t0;
-    if (vm->notice.kind) {
-        *stop = vm->notice;
-        vm->notice.kind = 0;
+    pthread_mutex_lock(&vm->lock);
+    if (vm->notices) {
+        *stop = vm->notice[0];
+        memmove(vm->notice, vm->notice + 1, (size_t)--vm->notices * sizeof *vm->notice);
     } else {
         *stop = vm->end;
     }
+    pthread_mutex_unlock(&vm->lock);
     return stop->kind;
 }
 
@@ -280,11 +323,14 @@ int tv_layout(const struct tv_vm *vm, struct tv_region *out, int max) {
 
 void tv_destroy(struct tv_vm *vm) {
     if (!vm) return;
-    cpu_destroy(vm->cpu);
+    if (vm->threads) cpu_destroy(vm->threads->cpu);
+    for (int i = 0; i < vm->nidle; i++) cpu_destroy(vm->idle[i]);
+    for (struct tv_cpu *c = vm->spare, *next; c; c = next) { next = c->next; cpu_destroy(c); }
     cpu_vm_close(vm->hw);
+    free(vm->threads);
+    tv_me = NULL;
     mem_destroy(vm);
-    free(vm->sites.key);
-    free(vm->sites.val);
+    site_free(&vm->sites);
     free(vm->exe);
     free(vm);
 }

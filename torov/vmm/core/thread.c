@@ -1,0 +1,305 @@
+/* Threads: clone(2), clone3(2), exit(2). A guest thread is a host thread with a vCPU; vCPUs are used again. */
+#include "tv.h"
+
+#include <linux/futex.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define THREAD_STACK (256u << 10)
+
+struct tv_clone {
+    uint64_t flags, stack, tls;
+    gva parent_tid, child_tid;
+    struct tv_regs regs;
+    uint64_t fs, gs;
+    uint8_t fpu[CPU_XSAVE];
+    pthread_cond_t go;
+    int state; /* 0: starting, 1: has a tid, 2: may run, 3: must not */
+};
+
+struct tv_thread *thread_new(struct tv_vm *vm) {
+    struct tv_thread *t = calloc(1, sizeof *t);
+    if (!t) return NULL;
+    t->vm = vm;
+    t->altstack.flags = 2;
+    return t;
+}
+
+static void add_stats(struct tv_stats *to, struct tv_stats *from) {
+    uint64_t *a = (uint64_t *)to, *b = (uint64_t *)from;
+    for (size_t i = 0; i < sizeof *to / sizeof *a; i++) a[i] += b[i];
+    memset(from, 0, sizeof *from);
+}
+
+void thread_merge(struct tv_thread *t) { add_stats(&t->vm->stats, &t->stats); }
+
+/* A vCPU that is not in use, or a new one. Its ring-0 page holds its TSS and its stack. */
+int thread_cpu(struct tv_vm *vm, struct tv_cpu **out) {
+    const char *what;
+    int r = 0;
+    pthread_mutex_lock(&vm->lock);
+    if (vm->nidle) {
+        *out = vm->idle[--vm->nidle];
+        pthread_mutex_unlock(&vm->lock);
+        return 0;
+    }
+    int id = vm->next_cpu++;
+    uint64_t page = vm->next_sys;
+    vm->next_sys += PG;
+    pthread_mutex_unlock(&vm->lock);
+    pthread_mutex_lock(&vm->mm);
+    if (mmap(vm->mem.base + page, PG, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) r = -errno;
+    if (!r) r = pt_system_page(vm, page);
+    pthread_mutex_unlock(&vm->mm);
+    if (!r) r = cpu_create(out, vm->hw, id, vm->mem.base, page, page + PG, &what);
+    if (!r) r = vm_hide_fd(vm, &(*out)->fd);
+    return r;
+}
+
+static void give_cpu(struct tv_vm *vm, struct tv_cpu *cpu) {
+    pthread_mutex_lock(&vm->lock);
+    bool kept = vm->nidle < (int)(sizeof vm->idle / sizeof *vm->idle);
+    if (kept) vm->idle[vm->nidle++] = cpu;
+    else cpu->next = vm->spare, vm->spare = cpu; /* KVM never forgets a vCPU: neither do we */
+    pthread_mutex_unlock(&vm->lock);
+}
+
+void vm_end(struct tv_vm *vm, struct tv_stop end) {
+    pthread_mutex_lock(&vm->lock);
+    bool first = !vm->end.kind;
+    if (first) vm->end = end;
+    pthread_cond_broadcast(&vm->changed);
+    if (first)
+        for (struct tv_thread *t = vm->threads; t; t = t->next)
+            if (t != tv_me && t->tid && !t->gone) sig_kick(t);
+    pthread_mutex_unlock(&vm->lock);
+}
+
+/* The others see vm->end before they enter the guest again; a kick that came too early is repeated. */
+void thread_end_all(struct tv_vm *vm) {
+    struct timespec t;
+    pthread_mutex_lock(&vm->lock);
+    while (vm->pthreads) {
+        for (struct tv_thread *o = vm->threads; o; o = o->next)
+            if (o != tv_me && o->tid && !o->gone) sig_kick(o);
+        clock_gettime(CLOCK_REALTIME, &t);
+        t.tv_nsec += 20000000;
+        if (t.tv_nsec >= 1000000000) { t.tv_nsec -= 1000000000; t.tv_sec++; }
+        pthread_cond_timedwait(&vm->changed, &vm->lock, &t);
+    }
+    pthread_mutex_unlock(&vm->lock);
+}
+
+void thread_loop(struct tv_vm *vm) {
+    struct tv_thread *t = tv_me;
+    struct tv_exit x;
+    while (!__atomic_load_n(&vm->end.kind, __ATOMIC_ACQUIRE) && !t->gone) {
+        if (t->attention || t->restart) {
+            sig_attend(vm);
+            continue;
+        }
+        cpu_run(t->cpu, &x);
+        t->stats.exits++;
+        vm_exit(vm, &x);
+        if (t == vm->threads && vm->notices) return;
+    }
+}
+
+/* robust_list of get_robust_list(2): what futex_cleanup of the kernel does, on guest memory. */
+static void robust_one(struct tv_vm *vm, gva entry, int64_t offset, bool pending) {
+    uint32_t word;
+    gva at = entry + (uint64_t)offset;
+    if (at & 3 || tv_copy_in(vm, &word, at, 4)) return;
+    if (pending && !word) { sys6(202, tv_ptr(vm, at), FUTEX_WAKE, 1, 0, 0, 0); return; }
+    if ((word & FUTEX_TID_MASK) != (uint32_t)tv_me->tid) return;
+    uint32_t dead = (word & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
+    if (tv_copy_out(vm, at, &dead, 4)) return;
+    if (word & FUTEX_WAITERS) sys6(202, tv_ptr(vm, at), FUTEX_WAKE, 1, 0, 0, 0);
+}
+
+static void robust(struct tv_vm *vm) {
+    struct { gva next; int64_t offset; gva pending; } head;
+    if (!tv_me->robust_list || tv_copy_in(vm, &head, tv_me->robust_list, sizeof head)) return;
+    gva entry = head.next;
+    for (int i = 0; i < 2048 && (entry & ~1ull) != tv_me->robust_list; i++) {
+        gva next;
+        bool bad = tv_copy_in(vm, &next, entry & ~1ull, 8);
+        if ((entry & ~1ull) != (head.pending & ~1ull)) robust_one(vm, entry & ~1ull, head.offset, false);
+        if (bad) break;
+        entry = next;
+    }
+    if (head.pending & ~1ull) robust_one(vm, head.pending & ~1ull, head.offset, true);
+}
+
+/* exit(2) of one thread, as the guest sees it. */
+static void leave(struct tv_vm *vm) {
+    struct tv_thread *t = tv_me;
+    robust(vm);
+    if (t->clear_tid) {
+        uint32_t zero = 0;
+        if (!tv_copy_out(vm, t->clear_tid, &zero, 4)) sys6(202, tv_ptr(vm, t->clear_tid), FUTEX_WAKE, 1, 0, 0, 0);
+    }
+}
+
+int64_t core_exit(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    struct tv_thread *t = tv_me;
+    pthread_mutex_lock(&vm->lock);
+    bool last = --vm->alive == 0;
+    pthread_mutex_unlock(&vm->lock);
+    if (last) { vm_end(vm, (struct tv_stop){.kind = TV_EXITED, .status = (int)(a[0] & 0xff)}); return 0; }
+    t->raw_regs = true;
+    t->gone = true;
+    leave(vm);
+    return 0;
+}
+
+int64_t core_exit_group(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    vm_end(vm, (struct tv_stop){.kind = TV_EXITED, .status = (int)(a[0] & 0xff)});
+    return 0;
+}
+
+static void unlink_thread(struct tv_thread *t) {
+    struct tv_thread **p = &t->vm->threads;
+    while (*p && *p != t) p = &(*p)->next;
+    if (*p) *p = t->next;
+}
+
+static void *thread_main(void *arg) {
+    struct tv_thread *t = arg;
+    struct tv_vm *vm = t->vm;
+    struct tv_clone *s = t->start;
+    tv_me = t;
+    pthread_mutex_lock(&vm->lock);
+    t->tid = gettid();
+    s->state = 1;
+    pthread_cond_broadcast(&s->go);
+    while (s->state == 1) pthread_cond_wait(&s->go, &vm->lock);
+    bool run = s->state == 2;
+    pthread_mutex_unlock(&vm->lock);
+    pthread_cond_destroy(&s->go);
+    if (run) {
+        host_mask(t->sigmask);
+        t->start = NULL;
+        free(s);
+        thread_loop(vm);
+    }
+    uint64_t all = ~0ull;
+    sys6(14, SIG_SETMASK, (uintptr_t)&all, 0, 8, 0, 0); /* nothing finds this thread any more */
+    pthread_mutex_lock(&vm->lock);
+    t->gone = true;
+    unlink_thread(t);
+    thread_merge(t);
+    pthread_mutex_unlock(&vm->lock);
+    if (t->cpu) give_cpu(vm, t->cpu);
+    if (!run) free(s);
+    tv_me = NULL;
+    free(t);
+    pthread_mutex_lock(&vm->lock);
+    vm->pthreads--;
+    pthread_cond_broadcast(&vm->changed);
+    pthread_mutex_unlock(&vm->lock);
+    return NULL;
+}
+
+#define THREAD_FLAGS (CLONE_VM | CLONE_SIGHAND | CLONE_THREAD)
+#define KNOWN_FLAGS (THREAD_FLAGS | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID | \
+                     CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID | CLONE_DETACHED | CLONE_IO | CLONE_PTRACE)
+
+static int prepare(struct tv_vm *vm, struct tv_thread *t, struct tv_clone *s) {
+    const char *what;
+    struct tv_thread *me = tv_me;
+    int r = thread_cpu(vm, &t->cpu);
+    if (r) return r == -EEXIST || r == -EINVAL ? -EAGAIN : r;
+    if ((r = cpu_get_fpu(me->cpu, s->fpu)) || (r = cpu_get_base(me->cpu, false, &s->fs)) || (r = cpu_get_base(me->cpu, true, &s->gs))) return r;
+    s->regs = *me->cpu->regs;
+    s->regs.rax = 0;
+    s->regs.rcx = s->regs.rip;
+    s->regs.r11 = s->regs.rflags;
+    if (s->stack) s->regs.rsp = s->stack;
+    if (s->flags & CLONE_SETTLS) s->fs = s->tls;
+    if ((r = cpu_start(t->cpu, s->regs.rip, s->regs.rsp, &what)) || (r = cpu_set_fpu(t->cpu, s->fpu)) ||
+        (r = cpu_set_base(t->cpu, false, s->fs)) || (r = cpu_set_base(t->cpu, true, s->gs))) return r;
+    uint64_t rflags = t->cpu->regs->rflags;
+    *t->cpu->regs = s->regs;
+    t->cpu->regs->rflags = (s->regs.rflags & ~0x3000ull) | (rflags & 0x3000);
+    cpu_attended(t->cpu);
+    return 0;
+}
+
+static int64_t new_thread(struct tv_vm *vm, struct tv_clone *args) {
+    struct tv_clone *s = calloc(1, sizeof *s);
+    struct tv_thread *t = thread_new(vm);
+    pthread_attr_t attr;
+    int r = -ENOMEM;
+    if (!s || !t) goto fail;
+    *s = *args;
+    pthread_cond_init(&s->go, NULL);
+    t->start = s;
+    t->sigmask = tv_me->sigmask;
+    if (s->flags & CLONE_CHILD_CLEARTID) t->clear_tid = s->child_tid;
+    if ((r = prepare(vm, t, s))) goto fail;
+    uint64_t all = ~0ull, old;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, THREAD_STACK);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    sys6(14, SIG_SETMASK, (uintptr_t)&all, (uintptr_t)&old, 8, 0, 0); /* inherited, until the thread is known */
+    pthread_mutex_lock(&vm->lock);
+    vm->pthreads++;
+    r = -pthread_create(&t->pthread, &attr, thread_main, t);
+    pthread_attr_destroy(&attr);
+    if (r) {
+        vm->pthreads--;
+        pthread_mutex_unlock(&vm->lock);
+        sys6(14, SIG_SETMASK, (uintptr_t)&old, 0, 8, 0, 0);
+        goto fail;
+    }
+    while (!s->state) pthread_cond_wait(&s->go, &vm->lock);
+    pid_t tid = t->tid;
+    bool bad = (s->flags & CLONE_PARENT_SETTID && tv_copy_out(vm, s->parent_tid, &tid, 4));
+    if (s->flags & CLONE_CHILD_SETTID) tv_copy_out(vm, s->child_tid, &tid, 4);
+    (void)bad; /* Linux does not look either: put_user() in kernel_clone() */
+    t->next = vm->threads->next;
+    vm->threads->next = t;
+    vm->alive++;
+    s->state = vm->end.kind ? 3 : 2;
+    pthread_cond_broadcast(&s->go);
+    pthread_mutex_unlock(&vm->lock);
+    sys6(14, SIG_SETMASK, (uintptr_t)&old, 0, 8, 0, 0);
+    return tid;
+fail:
+    if (t && t->cpu) give_cpu(vm, t->cpu);
+    free(t);
+    free(s);
+    return r == -ENOMEM ? -ENOMEM : -EAGAIN;
+}
+
+static int64_t do_clone(struct tv_vm *vm, struct tv_clone *args) {
+    uint64_t f = args->flags;
+    if (f & CLONE_THREAD && !(f & CLONE_SIGHAND)) return -EINVAL;
+    if (f & CLONE_SIGHAND && !(f & CLONE_VM)) return -EINVAL;
+    if ((f & THREAD_FLAGS) == THREAD_FLAGS) {
+        if (f & ~(uint64_t)KNOWN_FLAGS) return -EINVAL;
+        return new_thread(vm, args);
+    }
+    return do_fork(vm, args->flags, args->stack, args->tls, args->parent_tid, args->child_tid);
+}
+
+int64_t core_clone(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    struct tv_clone s = {.flags = a[0], .stack = a[1], .parent_tid = a[2], .child_tid = a[3], .tls = a[4]};
+    return do_clone(vm, &s);
+}
+
+int64_t core_clone3(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    uint64_t v[11] = {0}; /* struct clone_args: flags pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid set_tid_size cgroup */
+    if (a[1] > PG) return -E2BIG;
+    if (a[1] < 64) return -EINVAL;
+    if (tv_copy_in(vm, v, a[0], a[1] < sizeof v ? a[1] : sizeof v)) return -EFAULT;
+    if (v[0] & 0xff || v[4] & ~0xffull || v[8] || v[9] || v[0] & ~0xffffffffull) return -EINVAL;
+    if (!v[5] != !v[6]) return -EINVAL;
+    if (v[0] & CLONE_PIDFD) return -EINVAL;
+    struct tv_clone s = {.flags = v[0] | v[4], .stack = v[5] + v[6], .parent_tid = v[3], .child_tid = v[2], .tls = v[7]};
+    return do_clone(vm, &s);
+}
