@@ -141,6 +141,9 @@ int64_t core_rt_sigtimedwait(struct tv_vm *vm, uint64_t a[6], const struct tv_ca
     uint64_t set;
     if (a[3] != 8) return -EINVAL;
     if (tv_copy_in(vm, &set, a[0], 8)) return -EFAULT;
+    struct { int64_t sec, nsec; } limit; /* looked at before any signal is */
+    if (a[2] && tv_copy_in(vm, &limit, a[2], sizeof limit)) return -EFAULT;
+    if (a[2] && (limit.sec < 0 || (uint64_t)limit.nsec >= 1000000000)) return -EINVAL;
     uint64_t own = set & vm->sigpending;
     if (own) {
         int sig = __builtin_ctzll(own) + 1;
