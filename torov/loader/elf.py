@@ -11,6 +11,7 @@ _UNNEEDED = (
     "parse_notes",
     "parse_overlay",
     "parse_relocations",
+    "parse_static_symbols",  # the name of the last one in lief 0.14
     "parse_symbol_versions",
     "parse_symtab_symbols",
 )
@@ -59,18 +60,19 @@ def parse(path: str, data: bytes, identity: Identity | None = None) -> Image:
 
 def _sections(data: bytes) -> tuple[Section, ...]:
     """The section table as lief reads it, or nothing where lief cannot read all of it."""
+    import io
     import warnings
 
     import lief
 
     count = int.from_bytes(data[60:62], "little")
     config = lief.ELF.ParserConfig()
-    for name in _UNNEEDED:
+    for name in filter(lambda name: hasattr(config, name), _UNNEEDED):
         setattr(config, name, False)
     lief.logging.disable()  # it writes what it thinks of a file to standard error
     with warnings.catch_warnings():  # a warning for each enum value that it does not know
         warnings.simplefilter("ignore")
-        binary = lief.ELF.parse(data, config)
+        binary = lief.ELF.parse(io.BytesIO(data), config)  # three times as fast as from bytes
         if binary is None or len(binary.sections) != count:
             return ()
         return tuple(

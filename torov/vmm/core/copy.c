@@ -83,7 +83,7 @@ int tv_touch(struct tv_vm *vm, gva addr) {
 
 uint64_t tv_ptr(const struct tv_vm *vm, gva addr) {
     if (!addr) return 0;
-    if (addr < TV_MIN || addr >= vm->mem.top) return POISON;
+    if (addr < TV_MIN || addr >= vm->mem.top) return POISON | (addr & 7); /* a futex word looks at its alignment first */
     return (uint64_t)(uintptr_t)vm->mem.base + addr;
 }
 

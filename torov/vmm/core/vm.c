@@ -198,7 +198,6 @@ static void on_call(struct tv_vm *vm) {
     tv_dispatch(vm, site);
 }
 
-
 static void on_page_fault(struct tv_vm *vm, const struct tv_exit *x) {
     struct tv_thread *t = tv_me;
     struct tv_regs *r = t->cpu->regs;
@@ -220,6 +219,15 @@ static void on_page_fault(struct tv_vm *vm, const struct tv_exit *x) {
     else sig_fault(vm, SIGSEGV, f == FAULT_MAPERR ? SEGV_MAPERR : SEGV_ACCERR, x->addr);
 }
 
+/* int n through a gate that is missing or not the program's: #GP on the CPU, #UD on PVM. Is it one? int 0x80 and
+ * sysenter are attempts at a call that are not served. What sysenter raises is the CPU's own choice. */
+static bool refused_call(struct tv_vm *vm, gva rip) {
+    uint8_t code[2];
+    if (tv_copy_in(vm, code, rip, 2)) return false;
+    if ((code[0] == 0xcd && code[1] == 0x80) || (code[0] == 0x0f && code[1] == 0x34)) tv_me->stats.lost++;
+    return code[0] == 0xcd;
+}
+
 /* arch/x86/kernel/traps.c: vector to signal. */
 static void on_exception(struct tv_vm *vm, const struct tv_exit *x) {
     gva rip = tv_me->cpu->regs->rip;
@@ -229,15 +237,19 @@ static void on_exception(struct tv_vm *vm, const struct tv_exit *x) {
     case 0: sig_fault(vm, SIGFPE, FPE_INTDIV, rip); break;
     case 1: sig_fault(vm, SIGTRAP, TRAP_TRACE, rip); break;
     case 3: sig_fault(vm, SIGTRAP, SI_KERNEL, 0); break;
-    case 6: sig_fault(vm, SIGILL, ILL_ILLOPN, rip); break;
+    case 6:
+        if (!refused_call(vm, rip)) sig_fault(vm, SIGILL, ILL_ILLOPN, rip);
+        else sig_fault(vm, SIGSEGV, SI_KERNEL, 0);
+        break;
+    case 13:
+        refused_call(vm, rip);
+        sig_fault(vm, SIGSEGV, SI_KERNEL, 0);
+        break;
     case 14: on_page_fault(vm, x); break;
     case 16: sig_fault(vm, SIGFPE, FPE_FLTUNK, rip); break;
     case 17: sig_fault(vm, SIGBUS, BUS_ADRALN, 0); break;
     case 19: sig_fault(vm, SIGFPE, FPE_FLTUNK, rip); break;
     case 11: case 12: sig_fault(vm, SIGBUS, SI_KERNEL, 0); break;
-    case 13: /* int 0x80 and sysenter arrive here: attempts at a call that are not served */
-        if (x->error == 0x80 * 8 + 2) tv_me->stats.lost++;
-        /* fall through */
     default: sig_fault(vm, SIGSEGV, SI_KERNEL, 0); break;
     }
     tv_me->raw_regs = false;
