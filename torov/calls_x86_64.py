@@ -14,7 +14,7 @@ _PROC = "/proc/self names the guest, not the monitor"
 _MEM = "changes or asks about the guest's own address space"
 _SIG = "signals of the guest are kept by the core"
 _KILL = "a signal reaches the guest's own threads and tree only"
-_SOON = "threads and processes are not served yet"
+_SOON = "processes are not served yet"
 _GONE = "not in Linux any more, or never was"
 _MOUNT = "would change the mounts of the host"
 _MODULE = "would change the host's kernel"
@@ -99,7 +99,7 @@ CALLS: tuple[Call, ...] = (
     Call(55, "getsockopt", "sockfd:fd level:int.level optname:int.sockopt optval:opaque optlen:io[int]",
          "network-io", CORE, "TCP_ZEROCOPY_RECEIVE holds addresses that the kernel writes to"),
     Call(56, "clone", "flags:flags.clone stack:addr parent_tid:addr child_tid:addr tls:addr", "process", CORE,
-         "a thread is a host thread with a vCPU of its own; processes are not served yet"),
+         "threads; processes are not served yet"),
     Call(57, "fork", "", "process", DENY, _SOON, "ENOSYS"),
     Call(58, "vfork", "", "process", DENY, _SOON, "ENOSYS"),
     Call(59, "execve", "path:path argv:opaque envp:opaque", "default process", DENY, _SOON, "ENOSYS"),
@@ -483,7 +483,7 @@ CALLS: tuple[Call, ...] = (
     Call(433, "fspick", "dirfd:atfd path:path flags:flags", "mount privileged", DENY, _MOUNT, "EPERM"),
     Call(434, "pidfd_open", "pid:pid flags:flags.open", "process"),
     Call(435, "clone3", "cl_args:opaque size:size", "process", CORE,
-         "a thread is a host thread with a vCPU of its own; processes are not served yet"),
+         "threads; processes are not served yet"),
     Call(436, "close_range", "first:uint last:uint flags:flags.close_range", "basic-io file-system", CORE,
          "the monitor's descriptors stay open"),
     Call(437, "openat2", "dirfd:atfd path:path how:in[size] size:size", "file-system", CORE, _PROC),
