@@ -91,7 +91,7 @@ def main() -> int:
     parser.add_argument("--only", metavar="TEXT", help="rows whose name contains TEXT")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to FILE too")
     parser.add_argument("--check", action="store_true", help="exit status 1 if a target is missed")
-    parser.add_argument("--torov", metavar="PATH", help="the installed command (default: the one beside python)")
+    parser.add_argument("--torov", metavar="PATH", help="the installed command (default: beside python)")
     parser.add_argument("--hello", metavar="PATH", default=str(ROOT / "samples" / "bin" / "HelloWorld_glibc"))
     options = parser.parse_args()
     if options.rounds < 1:
