@@ -125,6 +125,12 @@ static int64_t many_messages(struct tv_vm *vm, long nr, uint64_t a[6], bool send
         done++;
         if (end && tv_now() >= end) break;
     }
+    if (!send && a[4] && done) { /* the time that is left goes back */
+        uint64_t now = tv_now(), left = now < end ? end - now : 0;
+        limit.sec = (int64_t)(left / 1000000000);
+        limit.nsec = (int64_t)(left % 1000000000);
+        if (tv_copy_out(vm, a[4], &limit, sizeof limit)) return -EFAULT;
+    }
     return done ? (int64_t)done : r;
 }
 

@@ -112,25 +112,38 @@ static int64_t read_link(struct tv_vm *vm, uint64_t a[6], const struct tv_call *
 int64_t core_readlink(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return read_link(vm, a, c, 89, 0); }
 int64_t core_readlinkat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return read_link(vm, a, c, 267, 1); }
 
+/* Options whose value holds addresses, which the kernel would take for the monitor's: tables of netfilter (of ip from
+ * 64, of ip6 64 and 65; the options of IPv6 itself go on above), PACKET_FANOUT_DATA, RDS memory regions, XDP rings. */
+static bool holds_pointers(int level, int name) {
+    return (level == 0 && name >= 64) || (level == 41 && (name == 64 || name == 65)) ||
+        (level == SOL_PACKET && name == 22) || level == SOL_RDS || level == 283 /* SOL_XDP */;
+}
+
 int64_t core_setsockopt(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
     if (fd_hidden(vm, a[0])) return -EBADF;
     int level = (int)a[1], name = (int)a[2];
     if (level == SOL_SOCKET && (name == SO_ATTACH_FILTER || name == SO_ATTACH_REUSEPORT_CBPF)) {
         struct sock_fprog f;
         struct sock_filter code[BPF_MAXINSNS];
-        if (a[4] != sizeof f || tv_copy_in(vm, &f, a[3], sizeof f)) return sys6(54, a[0], a[1], a[2], tv_ptr(vm, a[3]), 0, 0);
+        if ((uint32_t)a[4] != sizeof f) return sys6(54, a[0], a[1], a[2], tv_ptr(vm, a[3]), a[4], 0); /* EINVAL, unread */
+        if (tv_copy_in(vm, &f, a[3], sizeof f)) return sys6(54, a[0], a[1], a[2], tv_ptr(vm, 1), sizeof f, 0);
         gva at = (uintptr_t)f.filter;
-        if (f.len && f.len <= BPF_MAXINSNS && tv_copy_in(vm, code, at, f.len * sizeof *code)) return -EFAULT;
-        f.filter = code;
+        f.filter = at ? code : NULL;
+        if (at && f.len && f.len <= BPF_MAXINSNS && tv_copy_in(vm, code, at, f.len * sizeof *code)) f.filter = (void *)(uintptr_t)tv_ptr(vm, 1);
         return sys6(54, a[0], a[1], a[2], (uintptr_t)&f, sizeof f, 0);
     }
-    if ((level == 0 || level == 41) && name >= 64 && name < 80) return -ENOPROTOOPT; /* netfilter tables hold pointers */
-    return tv_host(vm, 54, a, c);
+    if (holds_pointers(level, name)) return -ENOPROTOOPT;
+    return sys6(54, a[0], a[1], a[2], tv_ptr(vm, a[3]), a[4], 0);
 }
 
 int64_t core_getsockopt(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    if ((int)a[1] == 6 && (int)a[2] == 35) return -EINVAL; /* TCP_ZEROCOPY_RECEIVE, as before Linux 4.18 */
-    return tv_host(vm, 55, a, c);
+    (void)c;
+    if (fd_hidden(vm, a[0])) return -EBADF;
+    int level = (int)a[1], name = (int)a[2];
+    if (level == 6 && name == 35) return -EINVAL; /* TCP_ZEROCOPY_RECEIVE, as before Linux 4.18 */
+    if (level == 0 && name >= 128) return -ENOPROTOOPT; /* EBT_SO_GET_*: tables that hold pointers */
+    return sys6(55, a[0], a[1], a[2], tv_ptr(vm, a[3]), tv_ptr(vm, a[4]), 0);
 }
 
 int64_t core_semctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {

@@ -1,0 +1,88 @@
+"""The rows of the table: what is compared with what, and the targets."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+from bench.measure import BenchError, Row, Sample, printed, timed
+
+HERE = Path(__file__).resolve().parent
+MB = 200  # of the sha256 row
+PROGRAMS = {"floor": ("gcc", "-O2"), "work": ("gcc", "-O2", "-static")}
+
+
+def build(directory: Path) -> None:
+    """Compile the programs of the benchmarks.
+
+    Args:
+        directory: where they go; made if it is not there.
+
+    Raises:
+        BenchError: the compiler refused.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, command in PROGRAMS.items():
+        full = (*command, "-Wall", "-Wextra", "-o", str(directory / name), str(HERE / f"{name}.c"))
+        done = subprocess.run(full, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BenchError(f"{' '.join(full)}: {done.stderr.strip()}")
+
+
+def digest(mb: int) -> str:
+    """SHA-256 of what `work sha256` hashes, by Python: byte i is 7 i + i // 256, modulo 256."""
+    lines = [bytes((7 * low + high) & 255 for low in range(256)) for high in range(256)]
+    block, state, size = b"".join(lines), hashlib.sha256(), mb * 1_000_000
+    for _ in range(size // len(block)):
+        state.update(block)
+    state.update(block[: size % len(block)])
+    return state.hexdigest()
+
+
+def rows(directory: Path, torov: str, python: str, hello: str) -> list[Row]:
+    """Make the rows.
+
+    Args:
+        directory: what build() filled.
+        torov: the installed command.
+        python: the interpreter that runs it.
+        hello: HelloWorld.
+
+    Returns:
+        Rows without samples.
+    """
+    floor, work = str(directory / "floor"), str(directory / "work")
+
+    def native(name: str, count: int, expect: str | None = None) -> Sample:
+        return printed(work, name, str(count), expect=expect)
+
+    def guest(name: str, count: int, expect: str | None = None) -> Sample:
+        return printed(torov, "exec", work, "--", name, str(count), expect=expect)
+
+    def exits(count: int, scale: float = 1) -> Sample:
+        return printed(floor, "exits", str(count), scale=scale)
+
+    bare_boot = printed(floor, "create", "40")
+    boot = printed(python, "-I", str(HERE / "boot.py"), hello, "40")
+    start, run_hello = timed(python, "-c", "pass"), timed(torov, "exec", hello)
+    found = [
+        Row("hypercall (getppid)", "bare out loop", exits(20000), guest("getppid", 20000), ratio=1.10),
+        Row("boot of HelloWorld", "bare create, exit, close", bare_boot, boot, ratio=2.0),
+        Row("CPU-bound loop", "native", native("cpu", 300_000_000), guest("cpu", 300_000_000), ratio=1.03),
+        Row(f"sha256 of {MB} MB", "native", native("sha256", MB, digest(MB)), guest("sha256", MB, digest(MB)),
+            ratio=1.03),
+        Row("touch 256 MiB of new memory", "native", native("touch", 256), guest("touch", 256), ratio=1.0),
+        Row("torov exec HelloWorld", "python -c pass", start, run_hello, extra=10e6),
+        Row("write to /dev/null", "bare out loop", exits(10000), guest("write", 10000)),
+        Row("open and close", "two bare exits", exits(10000, 2), guest("open", 10000)),
+        Row("mmap 4 KiB and touch it", "native", native("map", 4000), guest("map", 4000)),
+        Row("clock_gettime", "native, vDSO", native("clock", 2_000_000), guest("clock", 2_000_000)),
+        Row("getppid", "native", native("getppid", 20000), guest("getppid", 20000)),
+    ]  # fmt: skip
+    strace = shutil.which("strace")
+    if strace:
+        traced = printed(strace, "-f", "-c", "-o", "/dev/null", work, "getppid", "5000")
+        found.append(Row("getppid", "under strace -c", traced, guest("getppid", 5000)))
+    return found
