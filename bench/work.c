@@ -70,12 +70,26 @@ static double clock_loop(long n) {
     return (double)(now() - start) / (double)n;
 }
 
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Several times over, the first not counted: a machine that is itself virtual pays for memory that it has not used for
+ * a while, ten times what is to be measured, and whoever comes first pays for both. */
 static double touch(long mib) {
+    enum { TIMES = 6 };
+    double took[TIMES];
     size_t size = (size_t)mib << 20;
-    uint64_t start = now();
-    volatile char *p = memory(size);
-    for (size_t i = 0; i < size; i += 4096) p[i] = 1;
-    return (double)(now() - start);
+    for (int t = 0; t < TIMES; t++) {
+        uint64_t start = now();
+        volatile char *p = memory(size);
+        for (size_t i = 0; i < size; i += 4096) p[i] = 1;
+        took[t] = (double)(now() - start);
+        munmap((void *)p, size);
+    }
+    qsort(took + 1, TIMES - 1, sizeof *took, by_value);
+    return took[1 + (TIMES - 1) / 2];
 }
 
 static double cpu(long n) { /* a chain of multiplications: nothing but the CPU */

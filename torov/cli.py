@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from torov.errors import TorovError, UsageError
+from torov.errors import LoadError, TorovError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,6 +155,8 @@ def _exec(words: list[str]) -> int:
     from torov.prepare import image_of
     from torov.vmm.machine import KILLED, SIGNALLED, Machine
 
+    if os.path.isfile(line.file) and not os.access(line.file, os.X_OK):
+        raise LoadError(line.file, "mode", "an executable file", f"no execute permission; chmod +x {line.file}")
     flags = 2 if "--no-vdso" in given else 0
     stack = _size(given["--stack"]) if "--stack" in given else 0
     image = image_of(line.file, clean_gap="--strict" not in given)

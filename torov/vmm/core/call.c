@@ -13,13 +13,19 @@
 
 #define IOV_CAP 1024 /* UIO_MAXIOV */
 
+/* Linux refuses a buffer that reaches past the user half before it looks at any page (access_ok() in asm/uaccess_64.h),
+ * and caps a transfer at MAX_RW_COUNT. The first the host finds by itself, its addresses are higher; of the second
+ * only what lies past the window must not be touched. */
+static bool too_long(gva addr, uint64_t len) {
+    return len > 0x7ffffffff000ull || addr + len > 0x7ffffffff000ull;
+}
+
 static uint64_t buffer(struct tv_vm *vm, uint64_t a[6], gva addr, const struct tv_argspec *s) {
     uint64_t p = tv_ptr(vm, addr);
     if (!addr || s->ref == REF_CONST || s->ref & REF_DEREF) return p;
     uint64_t room = tv_room(vm, addr), n = a[s->ref];
     if (s->size == 1 && room && n > room) {
-        /* Linux caps a transfer at MAX_RW_COUNT; what lies past the window faults in any case */
-        if ((int64_t)n >= 0) a[s->ref] = room;
+        if (!too_long(addr, n)) a[s->ref] = room;
     } else if (s->size > 1 && (uint32_t)n * (uint64_t)s->size > room) {
         return tv_ptr(vm, 1);
     }
@@ -35,7 +41,7 @@ static uint64_t iovec(struct tv_vm *vm, gva addr, uint64_t count, struct iovec *
         gva base = (uintptr_t)out[i].iov_base;
         uint64_t room = tv_room(vm, base);
         out[i].iov_base = (void *)(uintptr_t)tv_ptr(vm, base);
-        if (room && out[i].iov_len > room && (int64_t)out[i].iov_len >= 0) out[i].iov_len = room;
+        if (room && out[i].iov_len > room && !too_long(base, out[i].iov_len)) out[i].iov_len = room;
     }
     return (uintptr_t)out;
 }

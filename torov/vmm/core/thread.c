@@ -102,7 +102,7 @@ void thread_loop(struct tv_vm *vm) {
             continue;
         }
         cpu_run(t->cpu, &x);
-        t->stats.exits++;
+        if (!t->stats.exits++ && !vm->stats.first_ns) vm->stats.first_ns = tv_now() - vm->began;
         vm_exit(vm, &x);
         if (t == vm->threads && vm->notices) return;
     }

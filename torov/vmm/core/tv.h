@@ -150,6 +150,7 @@ struct tv_vm {
     gva entry, phdr, stack_lo, stack_hi, stack_ptr, image_lo, image_hi, vdso, vdso_end;
     gva arg_start, arg_end, env_start, env_end;
     uint64_t phent, phnum;
+    uint64_t began;            /* tv_run(), for first_ns */
     bool child;                /* a forked guest: there is no Python above us */
 };
 

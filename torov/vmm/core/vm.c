@@ -278,7 +278,7 @@ void vm_exit(struct tv_vm *vm, struct tv_exit *x) {
 
 int tv_run(struct tv_vm *vm, struct tv_stop *stop) {
     struct tv_thread *t = vm->threads;
-    uint64_t t0 = tv_now();
+    uint64_t t0 = vm->began = tv_now();
     tv_me = t;
     sig_start(vm);
     if (!vm->end.kind) thread_loop(vm);
