@@ -92,23 +92,23 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to FILE too")
     parser.add_argument("--check", action="store_true", help="exit status 1 if a target is missed")
     parser.add_argument("--torov", metavar="PATH", help="the installed command (default: beside python)")
-    parser.add_argument("--hello", metavar="PATH", default=str(ROOT / "samples" / "bin" / "HelloWorld_glibc"))
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("--rounds: expected at least 1")
-    console, programs = Console(), ROOT / "build" / "bench"
+    console, programs, samples = Console(), ROOT / "build" / "bench", ROOT / "samples" / "bin"
     if not console.is_terminal:
         console.width = 120  # a log or a pipe has no width of its own
     try:
         torov, python = installed(options.torov)
-        if not Path(options.hello).is_file():
-            raise BenchError(f"{options.hello}: not there; `make samples` builds it")
+        for hello in (samples / "HelloWorld_glibc", samples / "HelloWorld_musl"):
+            if not hello.is_file():
+                raise BenchError(f"{hello}: not there; `make samples` builds it")
+            output([torov, "exec", str(hello)])  # its image is in the cache from here on
         build(programs)
-        every = rows(programs, torov, python, options.hello)
+        every = rows(programs, torov, python, samples)
         done = [row for row in every if (options.only or "") in row.name]
         if not done:
             raise BenchError(f"no row has {options.only!r} in its name")
-        output([torov, "exec", options.hello])  # the images are in the cache from here on
         with console.status("") as status:
             for count in range(options.rounds):
                 for row in done:

@@ -41,14 +41,14 @@ def digest(mb: int) -> str:
     return state.hexdigest()
 
 
-def rows(directory: Path, torov: str, python: str, hello: str) -> list[Row]:
+def rows(directory: Path, torov: str, python: str, samples: Path) -> list[Row]:
     """Make the rows.
 
     Args:
         directory: what build() filled.
         torov: the installed command.
         python: the interpreter that runs it.
-        hello: HelloWorld.
+        samples: directory of the built samples.
 
     Returns:
         Rows without samples.
@@ -64,12 +64,16 @@ def rows(directory: Path, torov: str, python: str, hello: str) -> list[Row]:
     def exits(count: int, scale: float = 1) -> Sample:
         return printed(floor, "exits", str(count), scale=scale)
 
-    bare_boot = printed(floor, "create", "40")
-    boot = printed(python, "-I", str(HERE / "boot.py"), hello, "40")
+    hello, bare_boot = str(samples / "HelloWorld_glibc"), printed(floor, "create", "40")
+
+    def boot(libc: str) -> Sample:
+        return printed(python, "-I", str(HERE / "boot.py"), str(samples / f"HelloWorld_{libc}"), "40")
+
     start, run_hello = timed(python, "-c", "pass"), timed(torov, "exec", hello)
     found = [
         Row("hypercall (getppid)", "bare out loop", exits(20000), guest("getppid", 20000), ratio=1.10),
-        Row("boot of HelloWorld", "bare create, exit, close", bare_boot, boot, ratio=2.0),
+        Row("boot of HelloWorld, glibc", "bare create, exit, close", bare_boot, boot("glibc"), ratio=2.0),
+        Row("boot of HelloWorld, musl", "bare create, exit, close", bare_boot, boot("musl"), ratio=2.0),
         Row("CPU-bound loop", "native", native("cpu", 300_000_000), guest("cpu", 300_000_000), ratio=1.03),
         Row(f"sha256 of {MB} MB", "native", native("sha256", MB, digest(MB)), guest("sha256", MB, digest(MB)),
             ratio=1.03),
