@@ -41,7 +41,7 @@ def _argument(arg: Arg) -> str:
     kind = "A_NUM" if arg.kind in SCALARS else _KINDS[arg.kind]
     length = arg.length
     if length is None:
-        return f"{{{kind}, REF_CONST, 0}}"
+        return f"{{{kind}, REF_CONST, {4 if arg.kind in ('int', 'uint') else 0}}}"
     if length.arg is None:
         return f"{{{kind}, REF_CONST, {length.plus}}}"
     return f"{{{kind}, {length.arg}{' | REF_DEREF' if length.deref else ''}, {length.scale}}}"

@@ -20,10 +20,11 @@ static bool too_long(gva addr, uint64_t len) {
     return len > 0x7ffffffff000ull || addr + len > 0x7ffffffff000ull;
 }
 
-static uint64_t buffer(struct tv_vm *vm, uint64_t a[6], gva addr, const struct tv_argspec *s) {
+static uint64_t buffer(struct tv_vm *vm, uint64_t a[6], gva addr, const struct tv_argspec *s, const struct tv_call *c) {
     uint64_t p = tv_ptr(vm, addr);
     if (!addr || s->ref == REF_CONST || s->ref & REF_DEREF) return p;
     uint64_t room = tv_room(vm, addr), n = a[s->ref];
+    if (c->arg[s->ref].size == 4 && s->size == 1) return p; /* an int: the kernel sees its low half, at most 4 GiB */
     if (s->size == 1 && room && n > room) {
         if (!too_long(addr, n)) a[s->ref] = room;
     } else if (s->size > 1 && (uint32_t)n * (uint64_t)s->size > room) {
@@ -154,7 +155,7 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
             a[i] = tv_ptr(vm, a[i]);
             break;
         case A_IN: case A_OUT: case A_IO:
-            a[i] = buffer(vm, a, a[i], s);
+            a[i] = buffer(vm, a, a[i], s, c);
             break;
         case A_IOVIN: case A_IOVOUT:
             a[i] = iovec(vm, a[i], a[s->ref], iov);

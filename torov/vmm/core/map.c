@@ -122,9 +122,10 @@ int64_t core_munmap(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
 /* Calls fn for each mapped piece of the range in order. -ENOMEM if there is a hole, after the rest was done. */
 typedef int (*range_fn)(struct tv_vm *vm, gva start, gva end, uint64_t arg);
 static int64_t over_range(struct tv_vm *vm, gva start, uint64_t len, uint64_t arg, range_fn fn, bool stop_at_hole) {
-    gva end = start + len, at = start;
-    bool hole = start < TV_MIN || end > vm->mem.top || end < start;
-    if (hole) return -ENOMEM;
+    gva end = start + len, at = start < TV_MIN ? TV_MIN : start;
+    if (end < start || (stop_at_hole && start < TV_MIN)) return -ENOMEM;
+    bool hole = start < TV_MIN || end > vm->mem.top;
+    if (end > vm->mem.top) end = vm->mem.top;
     while (at < end) {
         size_t i = vma_lower(&vm->mem, at);
         if (i == vm->mem.nvma || vm->mem.vma[i].start >= end) { hole = true; break; }
@@ -144,12 +145,12 @@ static int64_t over_range(struct tv_vm *vm, gva start, uint64_t len, uint64_t ar
 
 static int protect_piece(struct tv_vm *vm, gva start, gva end, uint64_t arg) {
     struct tv_mem *m = &vm->mem;
-    int prot = (int)arg, r = vma_split(m, start);
+    size_t i = vma_lower(m, start);
+    int prot = (int)arg, old = m->vma[i].prot;
+    if (old == prot) return 0;
+    int r = vma_split(m, start);
     if (!r) r = vma_split(m, end);
     if (r) return r;
-    size_t i = vma_lower(m, start);
-    int old = m->vma[i].prot;
-    if (old == prot) return 0;
     /* KVM drops what it knows of the range only if the host mapping changes: see pt.c */
     if (host_prot(old) == host_prot(prot) && (old & ~prot) && mprotect(host(vm, start), end - start, PROT_NONE)) return -errno;
     bool grow = !old && prot; /* entries of a PROT_NONE area were never made */
@@ -204,6 +205,7 @@ int64_t core_mremap(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     if (flags & 4 && old_len != new_len) return -EINVAL;
     if (old & PG_MASK || !new_len || !old_len) return -EINVAL;
     if (!in_window(vm, old, old_len)) return -EFAULT;
+    if (new_len > 0x7ffffffff000ull) return -EINVAL; /* TASK_SIZE */
     if (new_len > m->top) return -ENOMEM;
     struct tv_vma *p = vma_find(m, old);
     if (!p || p->end - old < old_len) return -EFAULT;
@@ -296,7 +298,7 @@ int64_t core_mlock(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     unsigned flags = c->nargs == 3 ? (unsigned)a[2] : 0;
     if (flags & ~1u) return -EINVAL;
     if (!a[1]) return 0;
-    if (start + len < start || !len) return -EINVAL;
+    if (start + len < start) return -EINVAL;
     return over_range(vm, start, len, flags, lock_piece, true);
 }
 
@@ -305,7 +307,7 @@ int64_t core_mlock2(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { 
 int64_t core_munlock(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     uint64_t start = PG_DOWN(a[0]), len = PG_UP(a[1] + (a[0] & PG_MASK));
     if (!a[1]) return 0;
-    if (start + len < start || !len) return -EINVAL;
+    if (start + len < start) return -EINVAL;
     return over_range(vm, start, len, 0, unlock_piece, true);
 }
 
@@ -323,15 +325,16 @@ int64_t core_munlockall(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c
     return 0;
 }
 
-static int nothing(struct tv_vm *vm, gva start, gva end, uint64_t arg) {
-    (void)vm; (void)start; (void)end; (void)arg;
-    return 0;
+/* arg: the guest address of the byte for page 0 */
+static int mincore_piece(struct tv_vm *vm, gva start, gva end, uint64_t arg) {
+    return (int)sys6(27, (uintptr_t)host(vm, start), end - start, tv_ptr(vm, arg + (start >> 12)), 0, 0, 0);
 }
 
 int64_t core_mincore(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    uint64_t len = PG_UP(a[1]);
+    (void)c;
+    uint64_t len = PG_UP(a[1]), vec = a[2];
     if (a[0] & PG_MASK) return -EINVAL;
-    if (a[0] >= vm->mem.top || len > vm->mem.top - a[0]) return -ENOMEM;
-    int64_t r = len ? over_range(vm, a[0], len, 0, nothing, true) : 0;
-    return r ? r : sys6(27, (uintptr_t)host(vm, a[0]), len, tv_ptr(vm, a[2]), 0, 0, 0);
+    if ((a[1] && !len) || a[0] >= vm->mem.top || len > 0x7ffffffff000ull - a[0]) return -ENOMEM;
+    if (vec + (len >> 12) > 0x7ffffffff000ull || vec + (len >> 12) < vec) return -EFAULT;
+    return len ? over_range(vm, a[0], len, vec - (a[0] >> 12), mincore_piece, true) : 0;
 }
