@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -49,7 +50,7 @@ def provide_tools() -> None:
         raise build.BuildError(hint)
 
 
-def stream(command: list[str | Path], log: Path, limit: float) -> tuple[str, str | None]:
+def stream(command: Sequence[str | Path], log: Path, limit: float) -> tuple[str, str | None]:
     """Run a command, copying what it writes to standard output and to a log.
 
     Args:
