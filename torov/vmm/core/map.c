@@ -88,7 +88,7 @@ int64_t core_mmap(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
         if (!in_window(vm, addr, len)) return -ENOMEM;
         if ((flags & MAP_FIXED_NOREPLACE) && !vma_free(&vm->mem, addr, addr + len)) return -EEXIST;
     } else {
-        addr = PG_UP(addr);
+        addr = PG_DOWN(addr); /* a hint is rounded down: round_hint_to_min() in mm/mmap.c */
         if (!addr || !in_window(vm, addr, len) || (addr & (align - 1) && huge) || !vma_free(&vm->mem, addr, addr + len))
             addr = place(vm, len, align, flags & MAP_32BIT);
         if (!addr) return -ENOMEM;
