@@ -25,7 +25,6 @@ int main(void) {
     call("direction", -2ul, 0x400, SYS_getppid);
     call("carry", -2ul, 1, SYS_getppid);
     call("alignment check", -2ul, 0x40000, SYS_getppid);
-    call("nested task", -2ul, 0x4000, SYS_getppid);
     call("identification", -2ul, 0x200000, SYS_getppid);
     call("stack at 0", 0, 0, SYS_getppid);
     call("stack out of the window", 0x600000000000, 0, SYS_getppid);
