@@ -12,6 +12,7 @@ struct tv_regs {
 
 enum tv_exit_kind {
     CPU_CALL,      /* `out 0x10, eax` in ring 3; rip may be on it or past it: see cpu_settle() */
+    CPU_PORT,      /* another access to ports 0x10..0x13; rip is past it if error is 1, on it if 0 */
     CPU_TRAP,      /* a syscall instruction: rip is past it; error: 1 if it came from ring 3, and may be forged */
     CPU_EXCEPTION, /* vector, error, addr (CR2 for #PF) */
     CPU_KICKED,    /* interrupted, nothing happened */
@@ -58,6 +59,7 @@ int cpu_rip_past(void);                          /* 1, 0, or -1: not known yet *
 void cpu_set_rip_past(int past);
 int cpu_set_base(struct tv_cpu *cpu, bool gs, uint64_t base);
 int cpu_get_base(struct tv_cpu *cpu, bool gs, uint64_t *base);
+unsigned cpu_float_faults(struct tv_cpu *cpu, bool x87); /* unmasked exception bits (IE 1 ZE 4 OE 8 UE 16 PE 32) */
 void cpu_settle(struct tv_cpu *cpu);             /* rip may be set to anything afterwards, the out itself included */
 void cpu_attended(struct tv_cpu *cpu);           /* takes a kick back */
 #define CPU_XSAVE 4096

@@ -322,7 +322,8 @@ void cpu_run(struct tv_cpu *cpu, struct tv_exit *x) {
             }
             if (run->io.port == TV_PORT_EXC) return exception_exit(cpu, x);
         }
-        x->kind = CPU_CALL; /* ports 0x10..0x13 in another form: no site matches it */
+        x->kind = CPU_PORT;
+        x->error = run->io.direction == KVM_EXIT_IO_OUT && rip_past == 1;
         return;
     case KVM_EXIT_INTR: x->kind = CPU_KICKED; return;
     case KVM_EXIT_SHUTDOWN: x->kind = CPU_SHUTDOWN; return;
@@ -378,6 +379,13 @@ int cpu_get_base(struct tv_cpu *cpu, bool gs, uint64_t *base) {
     if (ioctl(cpu->fd, KVM_GET_MSRS, &m) != 1) return -EIO;
     *base = m.e[0].data;
     return 0;
+}
+
+unsigned cpu_float_faults(struct tv_cpu *cpu, bool x87) {
+    struct kvm_xsave f; /* KVM_GET_FPU leaves mxcsr out */
+    if (ioctl(cpu->fd, KVM_GET_XSAVE, &f) < 0) return 0;
+    uint32_t control = f.region[0], mxcsr = f.region[6]; /* FXSAVE area: FCW, FSW at 0, MXCSR at 24 */
+    return 0x3f & (x87 ? control >> 16 & ~control : mxcsr & ~(mxcsr >> 7));
 }
 
 void cpu_kick(struct tv_cpu *cpu) { ((struct kvm_run *)cpu->run)->immediate_exit = 1; }

@@ -196,6 +196,25 @@ static void on_trap(struct tv_vm *vm, bool maybe_forged) {
     tv_dispatch(vm, site);
 }
 
+/* Natively a #GP on the instruction. Where RIP is past it, it is found again by its bytes: a port in the instruction
+ * (E4..E7) or in DX (EC..EF, 6C..6F), with any prefixes. */
+static void on_port(struct tv_vm *vm, bool past) {
+    struct tv_regs r = *tv_me->cpu->regs;
+    gva rip = r.rip;
+    uint8_t b[2] = {0}, p;
+    if (past && !tv_copy_in(vm, b, rip - 2, 2)) {
+        gva at = (b[0] & 0xfc) == 0xe4 && b[1] >= 0x10 && b[1] <= 0x13 ? rip - 2 :
+            (b[1] & 0xfc) == 0xec || (b[1] & 0xfc) == 0x6c ? rip - 1 : rip; /* rep outs: on it */
+        while (at < rip && !tv_copy_in(vm, &p, at - 1, 1) && ((p & 0xf0) == 0x40 || p == 0x66 || p == 0x67 || (p & 0xfe) == 0xf2)) at--;
+        rip = at;
+    }
+    tv_me->stats.lost++;
+    cpu_complete(tv_me->cpu); /* an `in` would write rax and rip at the next entry */
+    r.rip = rip;
+    *tv_me->cpu->regs = r;
+    sig_fault(vm, SIGSEGV, SI_KERNEL, 0);
+}
+
 /* RIP at the exit is on the instruction (VMX, SVM) or past it (PVM). Both neighbours can be sites. */
 static void on_call(struct tv_vm *vm) {
     struct tv_regs *r = tv_me->cpu->regs;
@@ -213,16 +232,19 @@ static void on_call(struct tv_vm *vm) {
         if (on || behind) cpu_set_rip_past(past);
     }
     gva site = past ? r->rip - 2 : r->rip;
-    if (site_get(&vm->sites, site) != SITE_PATCHED) { /* natively out in ring 3 is #GP */
-        tv_me->stats.lost++;
-        cpu_settle(tv_me->cpu);
-        r->rip = site;
-        sig_fault(vm, SIGSEGV, SI_KERNEL, 0);
-        return;
-    }
+    if (site_get(&vm->sites, site) != SITE_PATCHED) return on_port(vm, past);
     r->rip = site + 2;
     tv_me->stats.hypercalls++;
     tv_dispatch(vm, site);
+}
+
+/* arch/x86/kernel/fpu/core.c, fpu__exception_code() */
+static int float_code(unsigned faults) {
+    if (faults & 1) return FPE_FLTINV;
+    if (faults & 4) return FPE_FLTDIV;
+    if (faults & 8) return FPE_FLTOVF;
+    if (faults & 0x12) return FPE_FLTUND;
+    return faults & 0x20 ? FPE_FLTRES : 0;
 }
 
 static void on_page_fault(struct tv_vm *vm, const struct tv_exit *x) {
@@ -262,7 +284,7 @@ static void on_exception(struct tv_vm *vm, const struct tv_exit *x) {
     tv_me->fault_error = x->error;
     switch (x->vector) {
     case 0: sig_fault(vm, SIGFPE, FPE_INTDIV, rip); break;
-    case 1: sig_fault(vm, SIGTRAP, TRAP_TRACE, rip); break;
+    case 1: sig_fault(vm, SIGTRAP, tv_me->cpu->regs->rflags & 0x100 ? TRAP_TRACE : TRAP_BRKPT, rip); break;
     case 3: sig_fault(vm, SIGTRAP, SI_KERNEL, 0); break;
     case 6:
         if (!refused_call(vm, rip)) sig_fault(vm, SIGILL, ILL_ILLOPN, rip);
@@ -273,9 +295,8 @@ static void on_exception(struct tv_vm *vm, const struct tv_exit *x) {
         sig_fault(vm, SIGSEGV, SI_KERNEL, 0);
         break;
     case 14: on_page_fault(vm, x); break;
-    case 16: sig_fault(vm, SIGFPE, FPE_FLTUNK, rip); break;
+    case 16: case 19: sig_fault(vm, SIGFPE, float_code(cpu_float_faults(tv_me->cpu, x->vector == 16)), rip); break;
     case 17: sig_fault(vm, SIGBUS, BUS_ADRALN, 0); break;
-    case 19: sig_fault(vm, SIGFPE, FPE_FLTUNK, rip); break;
     case 11: case 12: sig_fault(vm, SIGBUS, SI_KERNEL, 0); break;
     default: sig_fault(vm, SIGSEGV, SI_KERNEL, 0); break;
     }
@@ -294,6 +315,7 @@ void vm_exit(struct tv_vm *vm, struct tv_exit *x) {
     if (x->kind != CPU_VANISHED) tv_me->vanish_again = 0;
     switch (x->kind) {
     case CPU_CALL: on_call(vm); break;
+    case CPU_PORT: on_port(vm, x->error); break;
     case CPU_TRAP: on_trap(vm, x->error); break;
     case CPU_EXCEPTION: on_exception(vm, x); break;
     case CPU_KICKED: tv_me->stats.kicks++; tv_me->attention = 1; break;
