@@ -1,5 +1,34 @@
-"""The compiled core; everything else is in pyproject.toml."""
+"""The compiled core and its runner; everything else is in pyproject.toml."""
+
+from __future__ import annotations
+
+import os
 
 from setuptools import setup
+from setuptools.command.build_ext import build_ext
 
-setup(cffi_modules=["torov/vmm/build_core.py:builder"])
+
+class BuildCore(build_ext):
+    """Also links the core into torov-runner, the program that goes on after a guest's exec(2)."""
+
+    def build_extension(self, ext) -> None:  # type: ignore[no-untyped-def]
+        super().build_extension(ext)
+        if ext.name != "torov.vmm._core":
+            return
+        place = os.path.dirname(self.get_ext_fullpath(ext.name))
+        core = [source for source in ext.sources if os.path.basename(os.path.dirname(source)) == "core"]
+        objects = self.compiler.compile(
+            [*core, "torov/vmm/runner/main.c"],
+            output_dir=os.path.join(self.build_temp, "runner"),
+            include_dirs=ext.include_dirs,
+            extra_postargs=ext.extra_compile_args,
+            depends=ext.depends,
+        )
+        self.compiler.link_executable(objects, os.path.join(place, "torov-runner"), libraries=["pthread"])
+
+    def copy_extensions_to_source(self) -> None:  # build_ext --inplace
+        super().copy_extensions_to_source()
+        self.copy_file(os.path.join(self.build_lib, "torov", "vmm", "torov-runner"), os.path.join("torov", "vmm", "torov-runner"))
+
+
+setup(cffi_modules=["torov/vmm/build_core.py:builder"], cmdclass={"build_ext": BuildCore})

@@ -11,7 +11,7 @@ import os
 
 from torov.policy import Policy
 from torov.policy import load as load_policy
-from torov.prepare import image_of
+from torov.prepare import cache_of, image_of, images_of
 from torov.syscalls import by_number
 from torov.vmm.machine import EXITED, KILLED, SIGNALLED, Machine, Stop
 
@@ -90,8 +90,11 @@ def run(
         if on_notice is not None:
             on_notice(stop)
 
-    image = image_of(path)
-    with Machine(image, os.path.abspath(path), [path, *args], env, chosen.actions if chosen else None) as machine:
+    image, loader = images_of(path)
+    cache, version = cache_of(True)
+    actions = chosen.actions if chosen else None
+    exe = os.path.realpath(path)
+    with Machine(image, exe, [path, *args], env, actions, loader=loader, cache=cache, cache_version=version) as machine:
         stop = machine.run(notice)
         if stop.kind == KILLED:
             denied.append(name_of(stop.nr))

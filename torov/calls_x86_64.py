@@ -14,7 +14,8 @@ _PROC = "/proc/self names the guest, not the monitor"
 _MEM = "changes or asks about the guest's own address space"
 _SIG = "signals of the guest are kept by the core"
 _KILL = "a signal reaches the guest's own threads and tree only"
-_SOON = "processes are not served yet"
+_FORK = "a thread is a host thread with a vCPU, a process a VM over copied memory"
+_EXEC = "the image comes from the cache, or the rewriter makes it then"
 _GONE = "not in Linux any more, or never was"
 _MOUNT = "would change the mounts of the host"
 _MODULE = "would change the host's kernel"
@@ -99,10 +100,10 @@ CALLS: tuple[Call, ...] = (
     Call(55, "getsockopt", "sockfd:fd level:int.level optname:int.sockopt optval:opaque optlen:io[int]",
          "network-io", CORE, "TCP_ZEROCOPY_RECEIVE holds addresses that the kernel writes to"),
     Call(56, "clone", "flags:flags.clone stack:addr parent_tid:addr child_tid:addr tls:addr", "process", CORE,
-         "threads; processes are not served yet"),
-    Call(57, "fork", "", "process", DENY, _SOON, "ENOSYS"),
-    Call(58, "vfork", "", "process", DENY, _SOON, "ENOSYS"),
-    Call(59, "execve", "path:path argv:opaque envp:opaque", "default process", DENY, _SOON, "ENOSYS"),
+         _FORK),
+    Call(57, "fork", "", "process", CORE, _FORK),
+    Call(58, "vfork", "", "process", CORE, _FORK),
+    Call(59, "execve", "path:path argv:opaque envp:opaque", "default process", CORE, _EXEC),
     Call(60, "exit", "status:int", "default process", CORE, "ends the guest's thread"),
     Call(61, "wait4", "pid:pid wstatus:out[int] options:flags.wait rusage:out[rusage]", "process"),
     Call(62, "kill", "pid:pid sig:sig", "process signal", CORE, _KILL),
@@ -442,8 +443,8 @@ CALLS: tuple[Call, ...] = (
          "privileged reboot", DENY, _MODULE, "EPERM"),
     Call(321, "bpf", "cmd:int.bpf attr:opaque size:uint", "privileged", DENY,
          "would run code in the host's kernel", "EPERM"),
-    Call(322, "execveat", "dirfd:atfd path:path argv:opaque envp:opaque flags:flags.at", "process", DENY,
-         _SOON, "ENOSYS"),
+    Call(322, "execveat", "dirfd:atfd path:path argv:opaque envp:opaque flags:flags.at", "process", CORE,
+         _EXEC),
     Call(323, "userfaultfd", "flags:flags.open", "memory", DENY,
          "faults of the guest's memory are the monitor's; as vm.unprivileged_userfaultfd=0", "EPERM"),
     Call(324, "membarrier", "cmd:int.membarrier flags:flags cpu_id:int", "default"),
@@ -468,7 +469,7 @@ CALLS: tuple[Call, ...] = (
     Call(335, "uretprobe", "", "default", DENY, "only the kernel's own trampoline may call it", "ENOSYS"),
     Call(336, "uprobe", "", "default", DENY, "only the kernel's own trampoline may call it", "ENXIO"),
     Call(424, "pidfd_send_signal", "pidfd:fd sig:sig info:in[siginfo] flags:flags", "process signal", DENY,
-         _SOON, "ENOSYS"),
+         "as a kernel before Linux 5.1; programs fall back to kill", "ENOSYS"),
     Call(425, "io_uring_setup", "entries:uint params:opaque", "aio", DENY, _URING, "EPERM"),
     Call(426, "io_uring_enter", "fd:fd to_submit:uint min_complete:uint flags:flags arg:opaque argsz:size",
          "aio", DENY, _URING, "EPERM"),
@@ -483,7 +484,7 @@ CALLS: tuple[Call, ...] = (
     Call(433, "fspick", "dirfd:atfd path:path flags:flags", "mount privileged", DENY, _MOUNT, "EPERM"),
     Call(434, "pidfd_open", "pid:pid flags:flags.open", "process"),
     Call(435, "clone3", "cl_args:opaque size:size", "process", CORE,
-         "threads; processes are not served yet"),
+         _FORK),
     Call(436, "close_range", "first:uint last:uint flags:flags.close_range", "basic-io file-system", CORE,
          "the monitor's descriptors stay open"),
     Call(437, "openat2", "dirfd:atfd path:path how:in[size] size:size", "file-system", CORE, _PROC),

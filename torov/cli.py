@@ -152,17 +152,22 @@ def _exec(words: list[str]) -> int:
         policy = load(given["--policy"])
     if not line.file:
         raise UsageError("no program given; write: torov exec FILE [-- ARG...]")
-    from torov.prepare import image_of
+    from torov.prepare import cache_of, images_of
     from torov.vmm.machine import KILLED, SIGNALLED, Machine
 
     if os.path.isfile(line.file) and not os.access(line.file, os.X_OK):
         raise LoadError(line.file, "mode", "an executable file", f"no execute permission; chmod +x {line.file}")
     flags = 2 if "--no-vdso" in given else 0
     stack = _size(given["--stack"]) if "--stack" in given else 0
-    image = image_of(line.file, clean_gap="--strict" not in given)
+    clean_gap = "--strict" not in given
+    image, loader = images_of(line.file, clean_gap=clean_gap)
+    cache, version = cache_of(clean_gap)
     actions = policy.actions if policy else None
     exe = os.path.realpath(line.file)
-    machine = Machine(image, exe, [line.file, *line.args], None, actions, stack_size=stack, flags=flags)
+    if "--quiet" in given:
+        flags |= 8
+    machine = Machine(image, exe, [line.file, *line.args], None, actions, loader=loader, cache=cache, cache_version=version,
+                      stack_size=stack, flags=flags)
     with machine:
         if "--layout" in given:
             _print_layout(machine, "--json" in given)

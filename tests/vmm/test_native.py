@@ -117,7 +117,7 @@ def test_ppcx64_compiles_a_pascal_program(work: Path) -> None:
     assert objects[0] == objects[1]
 
 
-# What a program says of itself. Go programs, qemu and zizmor start threads first.
+# What a program says of itself. Go programs, qemu and zizmor start threads first, dar and moonx processes.
 SAYS = {
     "elftrunc": ["--help"], "gzip": ["--help"], "mksh": ["-c", "print $KSH_VERSION"], "lksh": ["-c", "print $KSH_VERSION"],
     "mksh-3": ["-c", "print $KSH_VERSION"], "x86_64-linux-gnu-fpc-3.2.2": ["-PB"], "tini-static": ["--version"],
@@ -125,12 +125,11 @@ SAYS = {
     "e2fsck.static": ["-V"], "busybox": ["--help"], "none-amd64-linux": ["--version"],
     "zsh-static": ["-f", "-c", "print $ZSH_VERSION"], "ppcx64": ["-iV"], "ninja.exe": ["--version"],
     "rescript.exe": ["--version"], "ffmpeg": ["-version"], "biome": ["--version"], "uvx": ["--version"],
-    "nop": ["--help"], "pack": ["--help"], "shfmt": ["--version"], "qemu-or1k-static": ["--version"],
+    "nop": ["--help"], "moonx": ["--version"], "dar_cp_static": ["--version"], "pack": ["--help"], "shfmt": ["--version"], "qemu-or1k-static": ["--version"],
     "qemu-x86_64-static": ["--version"], "qemu-xtensa-static": ["--help"], "compile": ["-V"], "esbuild": ["--version"],
     "gofmt-2": ["--help"], "zizmor": ["--version"], "caddy": ["version"],
     "jaq": ["--version"], "ruff": ["--version"], "rg": ["--version"],
 }  # fmt: skip
-NEED_PROCESSES = {"dar_cp_static": "fork", "moonx": "execve"}
 FAILS = {"tsgo"}  # panics natively too: the libraries beside it in its package are not fetched
 NOT_A_PROGRAM = {"klibc-XX6cASCB7KZyJWpIJW79y94XHBY.so"}
 
@@ -142,15 +141,7 @@ def test_version_or_help(program: str, work: Path) -> None:
 
 
 def test_every_binary_of_the_manifest_is_accounted_for() -> None:
-    assert set(ENTRIES) == set(SAYS) | set(NEED_PROCESSES) | FAILS | NOT_A_PROGRAM
-
-
-@pytest.mark.parametrize("program", sorted(NEED_PROCESSES))
-def test_processes_are_refused_by_name(program: str, work: Path) -> None:
-    """What is not served is said, not swallowed."""
-    status, _, err = run([sys.executable, "-m", "torov", "exec", str(fetch(ENTRIES[program])), "--", "--version"], "", work)
-    assert status != 0
-    assert f"{NEED_PROCESSES[program]} = ENOSYS: processes are not served yet".encode() in err
+    assert set(ENTRIES) == set(SAYS) | FAILS | NOT_A_PROGRAM
 
 
 @pytest.mark.parametrize("program", sorted(FAILS))

@@ -53,6 +53,7 @@ def parse(path: str, data: bytes, identity: Identity | None = None) -> Image:
         phnum=headers.phnum,
         segments=headers.segments,
         exec_stack=headers.exec_stack,
+        interp=headers.interp,
         sections=_sections(data) if sections_readable(data) else (),
         identity=identity,
     )

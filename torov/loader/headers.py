@@ -8,6 +8,7 @@ look at is not looked at: EI_VERSION, e_version, e_flags, e_ehsize, p_paddr, p_a
 
 from __future__ import annotations
 
+import os
 import struct
 from itertools import pairwise
 
@@ -41,7 +42,7 @@ _MACHINES = {
 class Headers:
     """What the headers say, after all checks; the fields mean what they mean in Image."""
 
-    __slots__ = ("entry", "exec_stack", "phdr", "phnum", "pie", "segments")
+    __slots__ = ("entry", "exec_stack", "interp", "phdr", "phnum", "pie", "segments")
 
     def __init__(self, path: str, data: bytes) -> None:
         """Check the headers of a file.
@@ -55,6 +56,7 @@ class Headers:
         kind, self.entry, phoff, self.phnum = _elf_header(path, data)
         self.pie = kind == _ET_DYN
         self.exec_stack = False
+        self.interp: str | None = None
         self.phdr = 0
         segments: list[Segment] = []
         for index in range(self.phnum):
@@ -68,9 +70,10 @@ class Headers:
                 if offset <= phoff < offset + filesz:
                     self.phdr = phoff - offset + vaddr
             elif ptype == _PT_INTERP:
-                name = printable(data[offset : offset + min(filesz, 4096)].split(b"\0", 1)[0])
-                what = f"a dynamic one, whose interpreter is {name} (dynamic programs are not served yet)"
-                raise LoadError(path, "PT_INTERP", "a static executable", what)
+                name = data[offset : offset + filesz]
+                if not 1 < filesz <= 4096 or len(name) != filesz or name[-1]:
+                    raise LoadError(path, "PT_INTERP", "a path that ends with NUL", printable(name[:64]))
+                self.interp = os.fsdecode(name.split(b"\0", 1)[0])
             elif ptype == _PT_GNU_STACK:
                 self.exec_stack = bool(flags & PF_X)
         self.segments = tuple(segments)

@@ -6,6 +6,7 @@ On the path of every start: no import here that is not needed for it.
 from __future__ import annotations
 
 import os
+import sys
 
 from torov.errors import LoadError, MachineError, NoKVM
 from torov.vmm import _core
@@ -86,6 +87,8 @@ class Machine:
         env: its environment.
         actions: 512 little-endian int16 as torov.policy makes them; None for the built-in policy.
         execfn: the path as the user gave it (AT_EXECFN); argv[0] if None.
+        loader: image file of the program interpreter, for a dynamic program.
+        cache, cache_version: directory of image files and the version in their names, for execve(2).
         stack_size: bytes; 0 for RLIMIT_STACK.
         flags: TV_F_* of core/core.h.
 
@@ -105,6 +108,9 @@ class Machine:
         actions: bytes | None = None,
         *,
         execfn: str | None = None,
+        loader: str | None = None,
+        cache: str = "",
+        cache_version: str = "",
         stack_size: int = 0,
         flags: int = 0,
     ) -> None:
@@ -129,12 +135,20 @@ class Machine:
         spec.argv, spec.envp = vector([os.fsencode(arg) for arg in argv]), vector(pairs)
         spec.actions = _ffi.NULL if actions is None else _ffi.cast("int16_t *", _ffi.from_buffer(actions))
         spec.stack_size, spec.flags = stack_size, flags
+        spec.cache, spec.cache_version, spec.python = text(cache), text(cache_version), text(sys.executable)
+        spec.runner = text(os.path.join(os.path.dirname(str(_core.__file__)), "torov-runner"))
+        spec.helper_env = vector([key + b"=" + value for key, value in os.environb.items()])
         self._stop = _ffi.new("struct tv_stop *")
         spec.image_fd = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
+        spec.loader_fd = -1
         try:
+            if loader is not None:
+                spec.loader_fd = os.open(loader, os.O_RDONLY | os.O_CLOEXEC)
             self._vm = _lib.tv_create(spec, self._stop)
         finally:
             os.close(spec.image_fd)
+            if spec.loader_fd >= 0:
+                os.close(spec.loader_fd)
         if not self._vm:
             if _text(self._stop.what) == "image file":
                 raise LoadError(image, "image file", "what the rewriter wrote", f"errno {self._stop.err}")

@@ -65,13 +65,21 @@ struct tv_spec {
     const char *const *envp;  /* NULL-terminated */
     const int16_t *actions;   /* 512 entries: 0 allow, n > 0 answer -n, -1 kill; NULL: built-in policy */
     uint64_t stack_size;      /* bytes; 0: RLIMIT_STACK */
+    int loader_fd;            /* image file of the program interpreter (PT_INTERP), or -1 */
+    const char *cache;        /* for exec(2): directory of image files, or "" */
+    const char *cache_version; /* version part of their index */
+    const char *python;       /* interpreter that makes missing images with -m torov.prepare */
+    const char *runner;       /* program that goes on after exec(2) */
+    const char *const *helper_env; /* environment of these two, NULL-terminated */
     uint32_t flags;           /* TV_F_* */
 };
 
 enum tv_spec_flags {
     TV_F_IOPL = 1,      /* IOPL=3 in place of the TSS bitmap: QEMU TCG only */
     TV_F_NO_VDSO = 2,   /* do not use the host's vDSO */
-    TV_F_NO_LATE = 4    /* never patch at a trap */
+    TV_F_NO_LATE = 4,   /* never patch at a trap */
+    TV_F_QUIET = 8,     /* lines of forked and exec'ed guests are not wanted */
+    TV_F_RUNNER = 16    /* the caller has no dispositions of its own: everything ignored was inherited */
 };
 
 struct tv_host_info {

@@ -64,20 +64,23 @@ int64_t core_close_range(struct tv_vm *vm, uint64_t a[6], const struct tv_call *
 
 /* The path of a call whose answer would show the monitor in place of the guest. Only /proc/self/exe here; the copy
  * in buf is what is used afterwards. 1: it is the program's own link; 0: an ordinary path; < 0: errno. */
-static int proc_exe(struct tv_vm *vm, gva path, char buf[PATH_MAX]) {
-    long n = tv_copy_str(vm, buf, path, PATH_MAX);
-    if (n < 0) return (int)n;
-    if (strncmp(buf, "/proc/", 6)) return 0;
-    const char *p = buf + 6;
+bool proc_exe_path(const char *path) {
+    if (strncmp(path, "/proc/", 6)) return false;
+    const char *p = path + 6;
     if (!strncmp(p, "self/", 5)) p += 5;
     else if (!strncmp(p, "thread-self/", 12)) p += 12;
     else {
         char *end;
         long pid = strtol(p, &end, 10);
-        if (end == p || pid != getpid() || *end != '/') return 0;
+        if (end == p || pid != getpid() || *end != '/') return false;
         p = end + 1;
     }
     return !strcmp(p, "exe");
+}
+
+static int proc_exe(struct tv_vm *vm, gva path, char buf[PATH_MAX]) {
+    long n = tv_copy_str(vm, buf, path, PATH_MAX);
+    return n < 0 ? (int)n : proc_exe_path(buf);
 }
 
 static int64_t open_at(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c, long nr, int path_arg) {
@@ -149,4 +152,11 @@ int64_t core_getsockopt(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c
 int64_t core_semctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     bool number = (int)a[2] == 16 || (int)a[2] == 0; /* SETVAL, IPC_RMID */
     return sys6(66, a[0], a[1], a[2], number ? a[3] : tv_ptr(vm, a[3]), 0, 0);
+}
+
+/* A pair of the monitor's own. */
+int socketpair_hidden(struct tv_vm *vm, int pair[2]) {
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) { pair[0] = pair[1] = -1; return -errno; }
+    if (vm_hide_fd(vm, &pair[0]) || vm_hide_fd(vm, &pair[1])) { close(pair[0]); close(pair[1]); pair[0] = pair[1] = -1; return -EMFILE; }
+    return 0;
 }

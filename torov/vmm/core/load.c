@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define PIE_BASE (4ull * GIB) /* above 4 GiB as natively, and 0x400000 stays free for what the program loads itself */
+#define LOADER_BASE (8ull * GIB)
 #define MAX_SEGS 4096
 #define MAX_SITES (1u << 22)
 
@@ -61,7 +62,8 @@ static int segment(struct tv_vm *vm, int fd, const struct seg *s, uint64_t bias)
     return 0;
 }
 
-int load_image(struct tv_vm *vm, int fd, const char **what) {
+/* loader: the program interpreter (PT_INTERP), beside a program that is there already. */
+int load_image(struct tv_vm *vm, int fd, bool loader, const char **what) {
     struct header h;
     struct stat st;
     struct seg *segs = NULL;
@@ -82,7 +84,7 @@ int load_image(struct tv_vm *vm, int fd, const char **what) {
     if (!segs || !sites || !traps) goto out;
     if ((r = read_at(fd, segs, h.nseg * sizeof *segs, h.seg_off)) || (r = read_at(fd, sites, h.nsite * sizeof *sites, h.site_off)) ||
         (r = read_at(fd, traps, h.ntrap * sizeof *traps, h.trap_off))) goto out;
-    uint64_t bias = h.flags & 1 ? PIE_BASE : 0;
+    uint64_t bias = !(h.flags & 1) ? 0 : loader ? LOADER_BASE : PIE_BASE;
     if (bias && h.hi > m->top - bias - 64 * GIB) { r = -ENOEXEC; goto out; }
     for (uint32_t i = 0; i < h.nseg; i++) {
         const struct seg *s = &segs[i];
@@ -96,6 +98,12 @@ int load_image(struct tv_vm *vm, int fd, const char **what) {
     for (uint32_t i = 0; i < h.ntrap; i++) { /* verdicts: rewrite/sites.py; EMBEDDED 3, DATA 5, KEEP 6 */
         int v = traps[i].verdict == 3 || traps[i].verdict == 5 ? SITE_GADGET : traps[i].verdict == 6 ? SITE_KEEP : SITE_AMBIGUOUS;
         if ((r = site_put(&vm->sites, traps[i].vaddr + bias, v))) goto out;
+    }
+    r = 0;
+    if (loader) {
+        vm->loader_base = bias;
+        vm->loader_entry = h.entry + bias;
+        goto out;
     }
     vm->image_lo = h.lo + bias;
     vm->image_hi = h.hi + bias;

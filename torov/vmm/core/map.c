@@ -103,6 +103,8 @@ int64_t core_mmap(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     int vflags = (flags & MAP_TYPE) == MAP_PRIVATE ? 0 : VMA_SHARED;
     /* a device such as /dev/zero has no end; a regular file has, and it moves */
     if (!anon) vflags |= VMA_FILE;
+    /* a library's text, as ld.so maps it: the CPU proves its sites at their first trap */
+    if (!anon && vflags == VMA_FILE && prot & PROT_EXEC && !(prot & PROT_WRITE)) vflags |= VMA_TEXT;
     if (anon && !vflags && !(flags & (MAP_STACK | MAP_HUGETLB))) advise_huge(vm, addr, addr + len);
     if (huge) vflags |= VMA_SHARED; /* keeps 4 KiB guest entries and no merging */
     int r = map_enter(vm, addr, addr + len, prot, vflags);

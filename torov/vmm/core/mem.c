@@ -72,6 +72,23 @@ int mem_slot(struct tv_vm *vm, uint64_t start, uint64_t end) {
     return 0;
 }
 
+/* A new VM over memory that is there: the same slots again. */
+int mem_slots_again(struct tv_vm *vm) {
+    struct tv_mem *m = &vm->mem;
+    uint8_t had[sizeof m->slot_mask];
+    memcpy(had, m->slot_mask, sizeof had);
+    memset(m->slot_mask, 0, sizeof m->slot_mask);
+    m->next_slot = 0;
+    for (uint64_t g = 0; g < sizeof had; g++) {
+        for (int c = 0; c < 8; c++) {
+            uint64_t at = (g << 30) + (c ? 8ull << 20 << (c - 1) : 0);
+            int r = had[g] & 1u << c ? mem_slot(vm, at, at + PG) : 0;
+            if (r) return r;
+        }
+    }
+    return vdso_slots(vm);
+}
+
 uint64_t mem_table(struct tv_vm *vm) {
     struct tv_mem *m = &vm->mem;
     vm->stats.tables++;

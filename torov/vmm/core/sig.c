@@ -101,7 +101,7 @@ void sig_first(struct tv_vm *vm) {
         struct host_act h = {0};
         if (BIT(s) & UNBLOCKABLE) continue;
         sys6(13, (uint64_t)s, 0, (uintptr_t)&h, 8, 0, 0);
-        vm->act[s].handler = h.handler == SIG_IGN && s != SIGPIPE && s != SIGXFSZ;
+        vm->act[s].handler = h.handler == SIG_IGN && (vm->flags & TV_F_RUNNER || (s != SIGPIPE && s != SIGXFSZ));
     }
     sys6(14, SIG_SETMASK, 0, (uintptr_t)&tv_me->sigmask, 8, 0, 0);
 }
@@ -320,4 +320,23 @@ int64_t core_rt_tgsigqueueinfo(struct tv_vm *vm, uint64_t a[6], const struct tv_
     info.si_signo = (int)a[2];
     if (sig_is_kick((int)a[2], &info)) return -EPERM;
     return sys6(297, a[0], a[1], a[2], (uintptr_t)&info, 0, 0);
+}
+
+/* What exec(2) keeps: the mask, and what is ignored. The host resets handlers itself. */
+void sig_for_exec(struct tv_vm *vm) {
+    for (int s = 1; s <= 64; s++)
+        if (BIT(s) & FAULTS) {
+            struct host_act h = {.handler = vm->act[s].handler == 1 ? SIG_IGN : SIG_DFL};
+            sys6(13, (uint64_t)s, (uintptr_t)&h, 0, 8, 0, 0);
+        }
+    uint64_t m = tv_me->sigmask;
+    sys6(14, SIG_SETMASK, (uintptr_t)&m, 0, 8, 0, 0);
+}
+
+void sig_clear(struct tv_vm *vm) { /* CLONE_CLEAR_SIGHAND */
+    for (int s = 1; s <= 64; s++)
+        if (vm->act[s].handler > 1) {
+            vm->act[s] = (struct tv_sigaction){0};
+            mirror(s, 0);
+        }
 }

@@ -71,7 +71,7 @@ int build_stack(struct tv_vm *vm, const struct tv_spec *spec) {
     b.sp &= ~15ull;
     uint64_t aux[] = {
         AT_SYSINFO_EHDR, vm->vdso, AT_MINSIGSTKSZ, getauxval(AT_MINSIGSTKSZ), AT_HWCAP, getauxval(AT_HWCAP), AT_PAGESZ, PG,
-        AT_CLKTCK, getauxval(AT_CLKTCK), AT_PHDR, vm->phdr, AT_PHENT, vm->phent, AT_PHNUM, vm->phnum, AT_BASE, 0, AT_FLAGS, 0,
+        AT_CLKTCK, getauxval(AT_CLKTCK), AT_PHDR, vm->phdr, AT_PHENT, vm->phent, AT_PHNUM, vm->phnum, AT_BASE, vm->loader_base, AT_FLAGS, 0,
         AT_ENTRY, vm->entry, AT_UID, getuid(), AT_EUID, geteuid(), AT_GID, getgid(), AT_EGID, getegid(), AT_SECURE, 0,
         AT_RANDOM, rnd, AT_HWCAP2, getauxval(AT_HWCAP2) & ~(vm->hw->features & CPUF_FSGSBASE ? 0ul : 2ul),
         AT_EXECFN, execfn, AT_PLATFORM, plat, AT_NULL, 0};

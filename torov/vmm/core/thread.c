@@ -303,3 +303,9 @@ int64_t core_clone3(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     struct tv_clone s = {.flags = v[0] | v[4], .stack = v[5] + v[6], .parent_tid = v[3], .child_tid = v[2], .tls = v[7]};
     return do_clone(vm, &s);
 }
+
+/* exec(2) ends the other threads; what comes after cannot fail any more, or ends the program as in Linux. */
+void exec_alone(struct tv_vm *vm) {
+    vm_end(vm, (struct tv_stop){.kind = TV_SIGNALLED, .status = SIGKILL});
+    thread_end_all(vm);
+}

@@ -122,6 +122,8 @@ struct tv_thread {
 extern __thread struct tv_thread *tv_me __attribute__((tls_model("initial-exec")));
 enum { RESTART_NONE = 0, RESTART_SYS = 512, RESTART_NOINTR = 513, RESTART_EINTR = 514 };
 
+struct tv_helper { char *cache, *version, *python, *runner; char **envp; }; /* see struct tv_spec */
+
 struct tv_vm {
     struct tv_cpu_vm *hw;
     struct tv_mem mem;
@@ -147,10 +149,12 @@ struct tv_vm {
     struct tv_sigaction act[65];
     struct { uint64_t cur, max; } rlim[16];  /* guest's view of the limits that would hit the monitor */
     uint32_t rlim_own;         /* bits: which of them the guest set */
-    gva entry, phdr, stack_lo, stack_hi, stack_ptr, image_lo, image_hi, vdso, vdso_end;
+    gva entry, loader_entry, loader_base, phdr, stack_lo, stack_hi, stack_ptr, image_lo, image_hi, vdso, vdso_end;
     gva arg_start, arg_end, env_start, env_end;
     uint64_t phent, phnum;
     uint64_t began;            /* tv_run(), for first_ns */
+    struct tv_helper helper;
+    int vfork_fd;              /* to the parent that waits for us, or -1 */
     bool child;                /* a forked guest: there is no Python above us */
 };
 
@@ -194,10 +198,11 @@ int map_none(struct tv_vm *vm, gva start, gva end);
 int map_enter(struct tv_vm *vm, gva start, gva end, int prot, int flags);
 
 /* load.c, stack.c, vdso.c */
-int load_image(struct tv_vm *vm, int fd, const char **what);
+int load_image(struct tv_vm *vm, int fd, bool loader, const char **what);
 void place_stack(struct tv_vm *vm, uint64_t size);
 int build_stack(struct tv_vm *vm, const struct tv_spec *spec);
 int vdso_map(struct tv_vm *vm, gva at);
+int vdso_slots(struct tv_vm *vm);
 
 /* site.c */
 int site_put(struct tv_sites *s, uint64_t addr, int val);
@@ -272,6 +277,17 @@ void thread_merge(struct tv_thread *t);
 void thread_end_all(struct tv_vm *vm);      /* end is set: stop the others and wait for them */
 int thread_cpu(struct tv_vm *vm, struct tv_cpu **out);
 void vm_end(struct tv_vm *vm, struct tv_stop end);
+void vm_run_to_end(struct tv_vm *vm) __attribute__((noreturn));
+void note_write(const struct tv_vm *vm, const struct tv_stop *s);
+int socketpair_hidden(struct tv_vm *vm, int pair[2]);
+void exec_alone(struct tv_vm *vm);
+void sig_for_exec(struct tv_vm *vm);
+void sig_clear(struct tv_vm *vm);
+bool proc_exe_path(const char *path);
+int mem_slots_again(struct tv_vm *vm);
+int spec_write(struct tv_vm *vm, int *out, int image, int loader, const char *exe, const char *execfn, const char *argv, size_t argv_bytes,
+               size_t nargv, const char *envp, size_t envp_bytes, size_t nenvp);
+int tv_runner(int fd);
 int vm_hide_fd(struct tv_vm *vm, int *fd);
 int64_t do_fork(struct tv_vm *vm, uint64_t flags, gva stack, uint64_t tls, gva parent_tid, gva child_tid);
 void vm_exit(struct tv_vm *vm, struct tv_exit *x);

@@ -35,32 +35,44 @@ static int find(void) {
     return host_pieces;
 }
 
+/* The memslots of the vvar pages; their guest-physical place is the end of the window. */
+int vdso_slots(struct tv_vm *vm) {
+    uint64_t gpa = vm->mem.limit - HUGE;
+    for (int i = 0; vm->vdso && i < host_pieces; i++) {
+        struct piece *p = &host_piece[i];
+        if (p->code) continue;
+        int r = cpu_vm_memory(vm->hw, vm->mem.next_slot++, gpa, p->end - p->start, (void *)p->start, true);
+        if (r) return r;
+        vm->stats.slots++;
+        gpa += p->end - p->start;
+    }
+    return 0;
+}
+
 int vdso_map(struct tv_vm *vm, gva at) {
-    int n = find();
+    int n = find(), r = 0;
     if (!n) return -ENOENT;
     if (!(vm->hw->features & CPUF_READONLY) || !(vm->hw->features & CPUF_TSC_ZERO)) return -ENOTSUP;
     uint64_t first = host_piece[0].start, gpa = vm->mem.limit - HUGE;
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n && !r; i++) {
         struct piece *p = &host_piece[i];
         gva va = at + (p->start - first);
         uint64_t len = p->end - p->start;
-        int r;
-        if (p->code) {
-            r = map_anon(vm, va, va + len, PROT_READ | PROT_WRITE, VMA_IMAGE);
-            if (r) return r;
-            memcpy(vm->mem.base + va, (void *)p->start, len);
-            if (mprotect(vm->mem.base + va, len, PROT_READ)) return -errno;
-            r = map_enter(vm, va, va + len, PROT_READ | PROT_EXEC, VMA_IMAGE | VMA_TEXT);
-            vm->vdso = va;
-            vm->vdso_end = va + len;
-        } else {
-            r = cpu_vm_memory(vm->hw, vm->mem.next_slot++, gpa, len, (void *)p->start, true);
-            if (!r) r = vma_set(&vm->mem, va, va + len, PROT_READ, VMA_VDSO);
+        if (!p->code) {
+            r = vma_set(&vm->mem, va, va + len, PROT_READ, VMA_VDSO);
             for (uint64_t o = 0; !r && o < len; o += PG) r = pt_map_phys(vm, va + o, gpa + o, PROT_READ);
-            vm->stats.slots++;
             gpa += len;
+            continue;
         }
-        if (r) return r;
+        r = map_anon(vm, va, va + len, PROT_READ | PROT_WRITE, VMA_IMAGE);
+        if (r) break;
+        memcpy(vm->mem.base + va, (void *)p->start, len);
+        if (mprotect(vm->mem.base + va, len, PROT_READ)) return -errno;
+        r = map_enter(vm, va, va + len, PROT_READ | PROT_EXEC, VMA_IMAGE | VMA_TEXT);
+        vm->vdso = va;
+        vm->vdso_end = va + len;
     }
-    return 0;
+    if (!r) r = vdso_slots(vm);
+    if (r) vm->vdso = 0;
+    return r;
 }

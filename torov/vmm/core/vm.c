@@ -67,6 +67,31 @@ static int hide_fds(struct tv_vm *vm) {
     return r ? r : vm_hide_fd(vm, &tv_me->cpu->fd);
 }
 
+static char *copy(const char *s) { return strdup(s ? s : ""); }
+
+static int helper_copy(struct tv_helper *h, const struct tv_spec *s) {
+    size_t n = 0;
+    while (s->helper_env && s->helper_env[n]) n++;
+    h->cache = copy(s->cache);
+    h->version = copy(s->cache_version);
+    h->python = copy(s->python);
+    h->runner = copy(s->runner);
+    h->envp = calloc(n + 1, sizeof *h->envp);
+    if (!h->cache || !h->version || !h->python || !h->runner || !h->envp) return -ENOMEM;
+    for (size_t i = 0; i < n; i++)
+        if (!(h->envp[i] = copy(s->helper_env[i]))) return -ENOMEM;
+    return 0;
+}
+
+static void helper_free(struct tv_helper *h) {
+    free(h->cache);
+    free(h->version);
+    free(h->python);
+    free(h->runner);
+    for (size_t i = 0; h->envp && h->envp[i]; i++) free(h->envp[i]);
+    free(h->envp);
+}
+
 struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     uint64_t t0 = tv_now();
     const char *what = "memory";
@@ -83,8 +108,9 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     tv_me->tid = gettid();
     vm->alive = vm->next_cpu = 1;
     sig_first(vm);
+    vm->vfork_fd = -1;
     vm->exe = strdup(spec->exe);
-    if (!vm->exe) goto fail;
+    if (!vm->exe || helper_copy(&vm->helper, spec)) goto fail;
     for (int i = 0; i < 512; i++) vm->actions[i] = spec->actions ? spec->actions[i] : tv_calls[i].action;
     if ((r = tv_copy_setup())) goto fail;
     if ((r = cpu_vm_open(&vm->hw, spec->flags & TV_F_IOPL, &what))) goto fail;
@@ -92,7 +118,8 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     if ((r = mem_create(vm))) goto fail;
     if ((r = cpu_create(&tv_me->cpu, vm->hw, 0, vm->mem.base, TV_SYS_TSS, TV_SYS_STACK, &what))) goto fail;
     vm->stats.kvm_ns = tv_now() - t0;
-    if ((r = load_image(vm, spec->image_fd, &what))) goto fail;
+    if ((r = load_image(vm, spec->image_fd, false, &what))) goto fail;
+    if (spec->loader_fd >= 0 && (r = load_image(vm, spec->loader_fd, true, &what))) goto fail;
     what = "descriptors above the limit (ulimit -n)";
     if ((r = hide_fds(vm))) goto fail;
     what = "stack";
@@ -104,7 +131,7 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     }
     if ((r = build_stack(vm, spec))) goto fail;
     vm->mem.mmap_base = vm->mem.mmap_next = PG_UP(vm->vdso ? vm->vdso_end : vdso_at) + 16 * PG;
-    if ((r = cpu_start(tv_me->cpu, vm->entry, vm->stack_ptr, &what))) goto fail;
+    if ((r = cpu_start(tv_me->cpu, vm->loader_entry ? vm->loader_entry : vm->entry, vm->stack_ptr, &what))) goto fail;
     const char *name = strrchr(spec->execfn, '/');
     prctl(PR_SET_NAME, name ? name + 1 : spec->execfn);
     vm->stats.create_ns = tv_now() - t0;
@@ -366,5 +393,6 @@ void tv_destroy(struct tv_vm *vm) {
     mem_destroy(vm);
     site_free(&vm->sites);
     free(vm->exe);
+    helper_free(&vm->helper);
     free(vm);
 }

@@ -1,0 +1,248 @@
+/* execve(2), execveat(2). The new program runs in a runner: the host's own execve() keeps pid, descriptors, masks and limits
+ * and gives up everything else, as Linux does. Its image comes from the cache, or a helper makes it first, so that
+ * whatever is wrong with the file is this call's error. */
+#include "tv.h"
+
+#include <elf.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define STRINGS_MAX (6u << 20) /* Linux: 3/4 of _STK_LIM */
+#define STRING_MAX (128u << 10)
+#define SCRIPT_DEPTH 5
+#define HEAD 256 /* BINPRM_BUF_SIZE */
+
+struct words { char *text; size_t bytes, cap; size_t *at; size_t n, room; };
+
+static int push(struct words *w, const char *s, size_t len) {
+    if (w->bytes + len + 1 > STRINGS_MAX) return -E2BIG;
+    if (w->bytes + len + 1 > w->cap) {
+        size_t cap = (w->bytes + len + 1) * 2 + 4096;
+        char *p = realloc(w->text, cap);
+        if (!p) return -ENOMEM;
+        w->text = p;
+        w->cap = cap;
+    }
+    if (w->n == w->room) {
+        size_t room = w->room * 2 + 64;
+        size_t *p = realloc(w->at, room * sizeof *p);
+        if (!p) return -ENOMEM;
+        w->at = p;
+        w->room = room;
+    }
+    w->at[w->n++] = w->bytes;
+    memcpy(w->text + w->bytes, s, len);
+    w->text[w->bytes + len] = 0;
+    w->bytes += len + 1;
+    return 0;
+}
+
+static int words_in(struct tv_vm *vm, struct words *w, gva list) {
+    char *buf = malloc(STRING_MAX + 1);
+    int r = buf ? 0 : -ENOMEM;
+    for (uint64_t i = 0; !r && list; i++) {
+        gva s;
+        if (i * 8 > STRINGS_MAX) { r = -E2BIG; break; }
+        if (tv_copy_in(vm, &s, list + i * 8, 8)) { r = -EFAULT; break; }
+        if (!s) break;
+        long n = tv_copy_str(vm, buf, s, STRING_MAX);
+        r = n < 0 ? (n == -ENAMETOOLONG ? -E2BIG : (int)n) : push(w, buf, (size_t)n);
+    }
+    free(buf);
+    return r;
+}
+
+static void words_free(struct words *w) { free(w->text); free(w->at); }
+
+/* What the kernel looks at before it commits: a regular file that may be executed. */
+static int head_of(const char *path, uint8_t head[HEAD + 1]) {
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        if (errno != EACCES || access(path, X_OK)) return -errno;
+        return -EACCES; /* executable but not readable: nothing can be proven about it */
+    }
+    int r = fstat(fd, &st) ? -errno : !S_ISREG(st.st_mode) || faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) ? -EACCES : 0;
+    if (!r) {
+        memset(head, 0, HEAD + 1);
+        ssize_t n = pread(fd, head, HEAD, 0);
+        if (n < 0) r = -errno;
+    }
+    close(fd);
+    return r;
+}
+
+/* #! : the interpreter, one optional argument, the script, the rest of argv (fs/binfmt_script.c). */
+static int script(struct words *argv, char *path, uint8_t *head) {
+    char *line = (char *)head + 2, *end = memchr(line, '\n', HEAD - 2), *arg;
+    if (!end) end = (char *)head + HEAD;
+    *end = 0;
+    while (end > line && (end[-1] == ' ' || end[-1] == '\t')) *--end = 0;
+    while (*line == ' ' || *line == '\t') line++;
+    if (!*line) return -ENOEXEC;
+    arg = line + strcspn(line, " \t");
+    if (*arg) { *arg++ = 0; while (*arg == ' ' || *arg == '\t') arg++; }
+    struct words w = {0};
+    int r = push(&w, line, strlen(line));
+    if (!r && *arg) r = push(&w, arg, strlen(arg));
+    if (!r) r = push(&w, path, strlen(path));
+    for (size_t i = 1; !r && i < argv->n; i++) r = push(&w, argv->text + argv->at[i], strlen(argv->text + argv->at[i]));
+    if (r) { words_free(&w); return r; }
+    words_free(argv);
+    *argv = w;
+    if (strlen(line) >= PATH_MAX) return -ENAMETOOLONG;
+    strcpy(path, line);
+    return 0;
+}
+
+/* By the cache's index (loader/cache.py): the same key, one readlink(2). */
+static int cached(struct tv_vm *vm, const char *path) {
+    struct stat st;
+    char link[PATH_MAX], name[PATH_MAX];
+    const struct tv_helper *h = &vm->helper;
+    if (!h->cache || !*h->cache || stat(path, &st)) return -1;
+    uint64_t m = (uint64_t)st.st_mtim.tv_sec * 1000000000ull + (uint64_t)st.st_mtim.tv_nsec;
+    uint64_t c = (uint64_t)st.st_ctim.tv_sec * 1000000000ull + (uint64_t)st.st_ctim.tv_nsec;
+    int len = snprintf(link, sizeof link, "%s/by-stat/%lx-%lx-%lx-%lx-%lx-v%s", h->cache, st.st_dev, st.st_ino, (uint64_t)st.st_size, m, c, h->version);
+    if (len < 0 || (size_t)len >= sizeof link) return -1;
+    len = snprintf(name, sizeof name, "%s/", h->cache);
+    if (len < 0 || (size_t)len >= sizeof name) return -1;
+    ssize_t n = readlink(link, name + len, sizeof name - (size_t)len - 1);
+    if (n <= 0) return -1;
+    name[len + n] = 0;
+    int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0 && (fstat(fd, &st) || st.st_uid != geteuid() || st.st_mode & 022)) { close(fd); fd = -1; }
+    return fd;
+}
+
+/* `python -m torov.prepare PATH` prints the path of the image. No wait of the guest comes between. */
+static int made(struct tv_vm *vm, const char *path) {
+    int out[2], status = -1;
+    char name[PATH_MAX];
+    size_t n = 0;
+    if (pipe2(out, O_CLOEXEC)) return -EAGAIN;
+    long pid = sys6(56, 0, 0, 0, 0, 0, 0); /* clone without an exit signal */
+    if (pid == 0) {
+        const char *argv[] = {vm->helper.python, "-m", "torov.prepare", path, NULL};
+        uint64_t none = 0;
+        sys6(14, SIG_SETMASK, (uintptr_t)&none, 0, 8, 0, 0);
+        sys6(33, (uint64_t)out[1], 1, 0, 0, 0, 0);
+        sys6(59, (uintptr_t)vm->helper.python, (uintptr_t)argv, (uintptr_t)vm->helper.envp, 0, 0, 0);
+        sys6(231, 126, 0, 0, 0, 0, 0);
+    }
+    close(out[1]);
+    while (pid > 0 && n < sizeof name - 1) {
+        ssize_t got = read(out[0], name + n, sizeof name - 1 - n);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) break;
+        n += (size_t)got;
+    }
+    close(out[0]);
+    if (pid < 0) return (int)pid;
+    while (sys6(61, (uint64_t)pid, (uintptr_t)&status, 0x40000000 /* __WALL: exec() has made it an ordinary child */, 0, 0, 0) == -EINTR) { }
+    if (status || !n) return -ENOEXEC;
+    name[n - (name[n - 1] == '\n')] = 0;
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -ENOEXEC : fd;
+}
+
+static int image_of(struct tv_vm *vm, const char *path) {
+    int fd = cached(vm, path);
+    return fd >= 0 ? fd : made(vm, path);
+}
+
+/* The path of PT_INTERP, or an empty string. */
+static int interpreter(const char *path, const uint8_t *head, char out[PATH_MAX]) {
+    Elf64_Ehdr e;
+    Elf64_Phdr p;
+    out[0] = 0;
+    memcpy(&e, head, sizeof e);
+    int fd = open(path, O_RDONLY | O_CLOEXEC), r = fd < 0 ? -errno : 0;
+    for (unsigned i = 0; !r && i < e.e_phnum && i < 512; i++) {
+        if (e.e_phentsize != sizeof p || pread(fd, &p, sizeof p, (off_t)(e.e_phoff + i * sizeof p)) != sizeof p) { r = -ENOEXEC; break; }
+        if (p.p_type != PT_INTERP) continue;
+        if (p.p_filesz < 2 || p.p_filesz >= PATH_MAX || pread(fd, out, p.p_filesz, (off_t)p.p_offset) != (ssize_t)p.p_filesz || out[p.p_filesz - 1]) r = -ENOEXEC;
+        break;
+    }
+    if (fd >= 0) close(fd);
+    return r;
+}
+
+static int keep_open(int fd) { return fcntl(fd, F_SETFD, 0); }
+
+/* Does not come back if it succeeds. */
+static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argvp, gva envpp) {
+    struct words argv = {0}, envp = {0};
+    uint8_t head[HEAD + 1];
+    char exe[PATH_MAX], interp[PATH_MAX] = "", real[PATH_MAX];
+    int image = -1, loader = -1, spec = -1, depth = 0;
+    snprintf(exe, sizeof exe, "%s", path);
+    int r = head_of(exe, head);
+    if (!r) r = words_in(vm, &argv, argvp);
+    if (!r) r = words_in(vm, &envp, envpp);
+    if (!r && !argv.n) r = push(&argv, "", 0); /* Linux 5.18: an empty argv becomes { "" } */
+    char first[PATH_MAX];
+    snprintf(first, sizeof first, "%s", shown);
+    while (!r && head[0] == '#' && head[1] == '!') {
+        if (depth++ == SCRIPT_DEPTH) { r = -ELOOP; break; }
+        r = script(&argv, depth == 1 ? first : exe, head);
+        if (!r && depth == 1) snprintf(exe, sizeof exe, "%s", first);
+        if (!r) r = head_of(exe, head);
+    }
+    if (!r && memcmp(head, ELFMAG, SELFMAG)) r = -ENOEXEC;
+    if (!r) r = interpreter(exe, head, interp);
+    if (!r && (image = image_of(vm, exe)) < 0) r = image;
+    if (!r && *interp && (loader = image_of(vm, interp)) < 0) r = loader;
+    if (!r && !realpath(exe, real)) r = -errno;
+    if (!r) r = spec_write(vm, &spec, image, loader, real, depth ? exe : shown, argv.text, argv.bytes, argv.n, envp.text, envp.bytes, envp.n);
+    words_free(&argv);
+    words_free(&envp);
+    if (!r) {
+        char number[16];
+        snprintf(number, sizeof number, "%d", spec);
+        const char *name = strrchr(real, '/');
+        const char *run[] = {name ? name + 1 : real, number, NULL}, *none[] = {NULL};
+        if (keep_open(image) || (loader >= 0 && keep_open(loader)) || keep_open(spec)) r = -errno;
+        if (!r) {
+            exec_alone(vm); /* the other threads end here */
+            sig_for_exec(vm);
+            r = (int)sys6(59, (uintptr_t)vm->helper.runner, (uintptr_t)run, (uintptr_t)none, 0, 0, 0);
+            vm_end(vm, (struct tv_stop){.kind = TV_SIGNALLED, .status = SIGKILL}); /* past the point of no return, as Linux */
+        }
+    }
+    if (image >= 0) close(image);
+    if (loader >= 0) close(loader);
+    if (spec >= 0) close(spec);
+    return r;
+}
+
+int64_t core_execve(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    char path[PATH_MAX];
+    long n = tv_copy_str(vm, path, a[0], sizeof path);
+    if (n < 0) return n;
+    if (!n) return -ENOENT;
+    if (proc_exe_path(path)) snprintf(path, sizeof path, "%s", vm->exe);
+    return do_exec(vm, path, path, a[1], a[2]);
+}
+
+int64_t core_execveat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    char path[PATH_MAX], full[PATH_MAX + 64];
+    long n = tv_copy_str(vm, path, a[1], sizeof path);
+    if (n < 0) return n;
+    if (a[4] & ~0x1100ull) return -EINVAL; /* AT_SYMLINK_NOFOLLOW AT_EMPTY_PATH */
+    if (fd_hidden(vm, a[0])) return -EBADF;
+    if (!n && !(a[4] & 0x1000)) return -ENOENT;
+    if (path[0] == '/' || (int)a[0] == AT_FDCWD) return do_exec(vm, path, path, a[2], a[3]);
+    if (fcntl((int)a[0], F_GETFD) < 0) return -EBADF;
+    char shown[PATH_MAX + 32];
+    snprintf(full, sizeof full, n ? "/proc/self/fd/%d/%s" : "/proc/self/fd/%d", (int)a[0], path);
+    snprintf(shown, sizeof shown, n ? "/dev/fd/%d/%s" : "/dev/fd/%d", (int)a[0], path);
+    return do_exec(vm, full, shown, a[2], a[3]);
+}

@@ -1,0 +1,92 @@
+/* A struct tv_spec as bytes in a memfd, for the runner that goes on after exec(2). */
+#include "tv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAGIC 0x31767274u
+struct blob { /* strings follow: exe, execfn, cache, version, python, runner, then the three lists */
+    uint32_t magic, flags;
+    int32_t image, loader;
+    uint32_t nhelper, nargv, nenvp;
+    int16_t actions[512];
+};
+
+static int put(int fd, const void *data, size_t n) {
+    const char *p = data;
+    while (n) {
+        ssize_t w = write(fd, p, n);
+        if (w < 0 && errno == EINTR) continue;
+        if (w <= 0) return -EIO;
+        p += w;
+        n -= (size_t)w;
+    }
+    return 0;
+}
+static int put_str(int fd, const char *s) { return put(fd, s ? s : "", s ? strlen(s) + 1 : 1); }
+
+int spec_write(struct tv_vm *vm, int *out, int image, int loader, const char *exe, const char *execfn, const char *argv, size_t argv_bytes,
+               size_t nargv, const char *envp, size_t envp_bytes, size_t nenvp) {
+    const struct tv_helper *h = &vm->helper;
+    struct blob b = {.magic = MAGIC, .flags = vm->flags & 0xffff, .image = image, .loader = loader, .nargv = (uint32_t)nargv, .nenvp = (uint32_t)nenvp};
+    memcpy(b.actions, vm->actions, sizeof b.actions);
+    while (h->envp && h->envp[b.nhelper]) b.nhelper++;
+    int fd = memfd_create("torov-exec", MFD_CLOEXEC), r = fd < 0 ? -errno : 0;
+    if (!r) r = put(fd, &b, sizeof b);
+    const char *strings[] = {exe, execfn, h->cache, h->version, h->python, h->runner};
+    for (size_t i = 0; !r && i < sizeof strings / sizeof *strings; i++) r = put_str(fd, strings[i]);
+    for (uint32_t i = 0; !r && i < b.nhelper; i++) r = put_str(fd, h->envp[i]);
+    if (!r && argv_bytes) r = put(fd, argv, argv_bytes);
+    if (!r && envp_bytes) r = put(fd, envp, envp_bytes);
+    if (r && fd >= 0) close(fd);
+    else *out = fd;
+    return r;
+}
+
+static const char **list(char **at, char *end, uint32_t n) {
+    const char **v = calloc(n + 1u, sizeof *v);
+    for (uint32_t i = 0; v && i < n; i++) {
+        if (*at >= end) return NULL;
+        v[i] = *at;
+        *at += strlen(*at) + 1;
+    }
+    return v;
+}
+
+/* The runner: reads what spec_write() wrote, runs the guest to its end. Does not return unless it cannot start. */
+int tv_runner(int fd) {
+    struct stat st;
+    struct tv_spec s = {0};
+    struct tv_stop why;
+    if (fstat(fd, &st) || (size_t)st.st_size < sizeof(struct blob)) return 125;
+    struct blob *b = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    if (b == MAP_FAILED || b->magic != MAGIC) return 125;
+    char *at = (char *)(b + 1), *end = (char *)b + st.st_size;
+    const char **fixed = list(&at, end, 6);
+    s.helper_env = list(&at, end, b->nhelper);
+    s.argv = list(&at, end, b->nargv);
+    s.envp = list(&at, end, b->nenvp);
+    if (!fixed || !s.helper_env || !s.argv || !s.envp || end[-1]) return 125;
+    s.exe = fixed[0], s.execfn = fixed[1], s.cache = fixed[2], s.cache_version = fixed[3], s.python = fixed[4], s.runner = fixed[5];
+    s.image_fd = b->image;
+    s.loader_fd = b->loader;
+    s.actions = b->actions;
+    s.flags = b->flags | TV_F_RUNNER;
+    close(fd);
+    struct tv_vm *vm = tv_create(&s, &why);
+    close(s.image_fd);
+    if (s.loader_fd >= 0) close(s.loader_fd);
+    if (!vm) {
+        struct tv_vm none = {.flags = s.flags, .exe = (char *)s.exe};
+        note_write(&none, &why);
+        return 125;
+    }
+    vm->child = true;
+    tv_me = vm->threads;
+    sig_start(vm);
+    vm_run_to_end(vm);
+    return 125;
+}
