@@ -2,16 +2,21 @@
  * Linux fs/exec.c, fs/binfmt_elf.c; getauxval(3)). */
 #include "tv.h"
 
+#include <cpuid.h>
 #include <elf.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #ifndef AT_MINSIGSTKSZ
 #define AT_MINSIGSTKSZ 51
+#endif
+#ifndef PR_GET_AUXV
+#define PR_GET_AUXV 0x41555856
 #endif
 #define ARG_MAX_ONE (128u << 10) /* MAX_ARG_STRLEN */
 
@@ -23,6 +28,17 @@ static size_t count(const char *const *v, uint64_t *bytes, bool *big) {
         *bytes += len;
     }
     return n;
+}
+
+/* The kernel's AT_HWCAP: CPUID 1 EDX (arch/x86/include/asm/elf.h). glibc's getauxval() answers a number of its own. */
+static uint64_t hwcap(void) {
+    uint64_t aux[64];
+    long n = prctl(PR_GET_AUXV, aux, sizeof aux, 0, 0); /* since Linux 6.4 */
+    for (long i = 0; i + 1 < n / 8 && i + 1 < 64 && aux[i]; i += 2)
+        if (aux[i] == AT_HWCAP) return aux[i + 1];
+    uint32_t a, b, c, d;
+    __cpuid(1, a, b, c, d);
+    return d;
 }
 
 struct builder { uint8_t *base; gva sp; };
@@ -70,7 +86,7 @@ int build_stack(struct tv_vm *vm, const struct tv_spec *spec) {
     gva rnd = push(&b, random, sizeof random);
     b.sp &= ~15ull;
     uint64_t aux[] = {
-        AT_SYSINFO_EHDR, vm->vdso, AT_MINSIGSTKSZ, getauxval(AT_MINSIGSTKSZ), AT_HWCAP, getauxval(AT_HWCAP), AT_PAGESZ, PG,
+        AT_SYSINFO_EHDR, vm->vdso, AT_MINSIGSTKSZ, getauxval(AT_MINSIGSTKSZ), AT_HWCAP, hwcap(), AT_PAGESZ, PG,
         AT_CLKTCK, getauxval(AT_CLKTCK), AT_PHDR, vm->phdr, AT_PHENT, vm->phent, AT_PHNUM, vm->phnum, AT_BASE, vm->loader_base, AT_FLAGS, 0,
         AT_ENTRY, vm->entry, AT_UID, getuid(), AT_EUID, geteuid(), AT_GID, getgid(), AT_EGID, getegid(), AT_SECURE, 0,
         AT_RANDOM, rnd, AT_HWCAP2, getauxval(AT_HWCAP2) & ~(vm->hw->features & CPUF_FSGSBASE ? 0ul : 2ul),
