@@ -77,10 +77,10 @@ def _device() -> Finding:
 
 def _core() -> Finding:
     try:
-        from torov.vmm import machine
+        import torov.vmm._core as core
     except ImportError as error:
         return Finding("compiled core", str(error), False, True, "pip install . in the source tree (needs gcc and python3-dev)")
-    return Finding("compiled core", os.path.basename(str(machine._core.__file__)), True, True)
+    return Finding("compiled core", os.path.basename(str(core.__file__)), True, True)
 
 
 def examine() -> list[Finding]:

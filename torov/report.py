@@ -71,11 +71,13 @@ def print_plan(summary: Mapping[str, object], rows: Iterable[Row]) -> None:
     assert isinstance(verdicts, dict) and isinstance(kept, dict)
     counts = ", ".join(f"{count} {name}" for name, count in verdicts.items() if count)
     more = "".join(f", {count} kept: {name}" for name, count in kept.items() if count)
-    console.print(f"{summary['file']}: {summary['sites']} pairs 0F 05, {summary['patched']} to patch; {counts or 'none'}{more}", soft_wrap=True)
+    head = f"{summary['file']}: {summary['sites']} pairs 0F 05, {summary['patched']} to patch"
+    console.print(f"{escape(head)}; {counts or 'none'}{more}", soft_wrap=True)
     table = _table("address", "where", "verdict", "action", "reason")
     for row in rows:
         style = _VERDICT_STYLE.get(row.verdict, "")
-        table.add_row(row.address, escape(row.where), f"[{style}]{row.verdict}[/]" if style else row.verdict, row.action, escape(row.reason))
+        verdict = f"[{style}]{row.verdict}[/]" if style else row.verdict
+        table.add_row(row.address, escape(row.where), verdict, row.action, escape(row.reason))
     if table.row_count:
         console.print(table)
 

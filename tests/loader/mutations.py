@@ -18,7 +18,7 @@ _PHDR = ((0, 4), (4, 4), (8, 8), (16, 8), (32, 8), (40, 8), (48, 8))
 _SHDR = ((0, 4), (4, 4), (8, 8), (16, 8), (24, 8), (32, 8), (40, 4), (56, 8))
 
 
-def _tables(data: bytes) -> tuple[int, int, int, int]:
+def _tables(data: bytes | bytearray) -> tuple[int, int, int, int]:
     """e_phoff, e_phnum, e_shoff, e_shnum of a good file."""
     phoff, shoff = struct.unpack_from("<QQ", data, 32)
     return phoff, struct.unpack_from("<H", data, 56)[0], shoff, struct.unpack_from("<H", data, 60)[0]

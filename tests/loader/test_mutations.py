@@ -51,7 +51,7 @@ def test_each_loads_or_gets_one_line(first: int, sources: list[str]) -> None:
 
 def test_every_mutator_changes_something(sources: list[str]) -> None:
     data = [Path(source).read_bytes() for source in sources]
-    changed = Counter()
+    changed: Counter[int] = Counter()
     for seed in range(len(data) * len(mutations.MUTATORS) * 3):
         kind = seed // len(data) % len(mutations.MUTATORS)
         changed[kind] += mutations.mutate(seed, data) != data[seed % len(data)]

@@ -35,9 +35,11 @@ def build(cc: Compiler, name: str, kind: str = "glibc", *flags: str) -> Path:
     return cc("\n".join(lines) + "\n", kind, "-Wall", "-Wextra", "-Wno-unused-function", "-Werror", *flags)
 
 
-def run(command: Sequence[str | Path | bytes], cwd: Path | None = None, timeout: float = 60, **env: str) -> Ran:
+def run(
+    command: Sequence[str | Path | bytes], cwd: Path | None = None, timeout: float = 60, env: Mapping[str, str] | None = None
+) -> Ran:
     """One process; env is added to its environment."""
-    full = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+    full = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
     full.pop("PYTHONDONTWRITEBYTECODE", None)
     return Ran(subprocess.run(command, cwd=cwd, env=full, capture_output=True, check=False, timeout=timeout))
 
@@ -62,7 +64,7 @@ def compare(program: Path, *args: str | bytes, where: Path, env: Mapping[str, st
     for name, command in (("native", [program, *args]), ("guest", torov(program, *args))):
         cwd = where / name
         cwd.mkdir(parents=True)
-        both.append(run(command, cwd=cwd, **(env or {})))
+        both.append(run(command, cwd=cwd, env=env))
     native, guest = both
     assert guest.out.splitlines() == native.out.splitlines()
     assert guest.err == native.err

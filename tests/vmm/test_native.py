@@ -46,12 +46,17 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(words: list[str], stdin: str, cwd: Path) -> tuple[int, bytes, bytes]:
     """Exit status as a shell shows it, standard output and standard error."""
     cache = os.environ.get("TOROV_CACHE", os.path.expanduser("~/.cache/torov"))
-    environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC", "HOME": str(cwd), "TOROV_CACHE": cache, "PYTHONPATH": os.getcwd()}
-    done = subprocess.run(words, input=stdin.encode(), capture_output=True, cwd=cwd, env=environment, timeout=120, check=False)
+    fixed = {"LC_ALL": "C", "TZ": "UTC", "HOME": str(cwd), "TOROV_CACHE": cache, "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, **fixed}
+    text = stdin.encode()
+    done = subprocess.run(words, input=text, capture_output=True, cwd=cwd, env=environment, timeout=120, check=False)
     return (128 - done.returncode if done.returncode < 0 else done.returncode), done.stdout, done.stderr
 
 
-def both(program: str, args: list[str], stdin: str, cwd: Path) -> tuple[tuple[int, bytes, bytes], tuple[int, bytes, bytes]]:
+Outcome = tuple[int, bytes, bytes]
+
+
+def both(program: str, args: list[str], stdin: str, cwd: Path) -> tuple[Outcome, Outcome]:
     """What a program does natively, and under torov."""
     return run([program, *args], stdin, cwd), run([sys.executable, "-m", "torov", "exec", program, "--", *args], stdin, cwd)
 
@@ -125,7 +130,8 @@ SAYS = {
     "e2fsck.static": ["-V"], "busybox": ["--help"], "none-amd64-linux": ["--version"],
     "zsh-static": ["-f", "-c", "print $ZSH_VERSION"], "ppcx64": ["-iV"], "ninja.exe": ["--version"],
     "rescript.exe": ["--version"], "ffmpeg": ["-version"], "biome": ["--version"], "uvx": ["--version"],
-    "nop": ["--help"], "moonx": ["--version"], "dar_cp_static": ["--version"], "pack": ["--help"], "shfmt": ["--version"], "qemu-or1k-static": ["--version"],
+    "nop": ["--help"], "moonx": ["--version"], "dar_cp_static": ["--version"], "pack": ["--help"], "shfmt": ["--version"],
+    "qemu-or1k-static": ["--version"],
     "qemu-x86_64-static": ["--version"], "qemu-xtensa-static": ["--help"], "compile": ["-V"], "esbuild": ["--version"],
     "gofmt-2": ["--help"], "zizmor": ["--version"], "caddy": ["version"],
     "jaq": ["--version"], "ruff": ["--version"], "rg": ["--version"],

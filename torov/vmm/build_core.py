@@ -109,7 +109,10 @@ def builder() -> FFI:
         '#include <stdint.h>\n#include "core.h"',
         sources=sources,
         include_dirs=[str(CORE.relative_to(ROOT)), str(GENERATED.relative_to(ROOT))],
-        depends=[*(str(path.relative_to(ROOT)) for path in CORE.glob("*.h")), *(f"build/core/{name}.h" for name in ("calls", "names", "stubs"))],
+        depends=[
+            *(str(path.relative_to(ROOT)) for path in CORE.glob("*.h")),
+            *(f"build/core/{name}.h" for name in ("calls", "names", "stubs")),
+        ],
         extra_compile_args=FLAGS,
         py_limited_api=True,
     )

@@ -9,14 +9,13 @@ import os
 import sys
 
 from torov.errors import LoadError, MachineError, NoKVM
-from torov.vmm import _core
+from torov.vmm._core import ffi as _ffi
+from torov.vmm._core import lib as _lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
-
-_ffi, _lib = _core.ffi, _core.lib
 
 EXITED, SIGNALLED, KILLED, FAILED = _lib.TV_EXITED, _lib.TV_SIGNALLED, _lib.TV_KILLED, _lib.TV_FAILED
 """How a guest can end: by exit(2), by a signal, by its policy, because the monitor could not go on."""
@@ -136,7 +135,7 @@ class Machine:
         spec.actions = _ffi.NULL if actions is None else _ffi.cast("int16_t *", _ffi.from_buffer(actions))
         spec.stack_size, spec.flags = stack_size, flags
         spec.cache, spec.cache_version, spec.python = text(cache), text(cache_version), text(sys.executable)
-        spec.runner = text(os.path.join(os.path.dirname(str(_core.__file__)), "torov-runner"))
+        spec.runner = text(os.path.join(os.path.dirname(__file__), "torov-runner"))
         spec.helper_env = vector([key + b"=" + value for key, value in os.environb.items()])
         self._stop = _ffi.new("struct tv_stop *")
         spec.image_fd = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
