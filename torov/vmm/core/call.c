@@ -5,6 +5,7 @@
 #include "tv.h"
 
 #include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -141,21 +142,57 @@ static int64_t many_messages(struct tv_vm *vm, long nr, uint64_t a[6], bool send
     return done ? (int64_t)done : r;
 }
 
+/* poll(2) of a descriptor that is not open answers POLLNVAL. A copy of the array in which the monitor's descriptors are
+ * such ones; NULL if none is asked for, or the array cannot be read. */
+static struct pollfd *poll_around(struct tv_vm *vm, gva at, unsigned n) {
+    struct pollfd part[64], *copy = NULL;
+    for (unsigned i = 0; i < n && !copy; i += 64) {
+        unsigned m = n - i < 64 ? n - i : 64;
+        if (tv_copy_in(vm, part, at + (uint64_t)i * sizeof *part, m * sizeof *part)) return NULL;
+        for (unsigned k = 0; k < m && !copy; k++)
+            if (fd_hidden(vm, (unsigned)part[k].fd)) copy = malloc((size_t)n * sizeof *copy);
+    }
+    if (!copy || tv_copy_in(vm, copy, at, (uint64_t)n * sizeof *copy)) { free(copy); return NULL; }
+    for (unsigned i = 0; i < n; i++)
+        if (fd_hidden(vm, (unsigned)copy[i].fd)) copy[i].fd = INT_MAX;
+    return copy;
+}
+
+static int poll_answers(struct tv_vm *vm, gva at, unsigned n, const struct pollfd *from) {
+    for (unsigned i = 0; i < n; i++)
+        if (tv_copy_out(vm, at + i * sizeof *from + offsetof(struct pollfd, revents), &from[i].revents, 2)) return -EFAULT;
+    return 0;
+}
+
+/* select(2) of a descriptor that is not open: EBADF. */
+static bool selects_hidden(struct tv_vm *vm, gva set, int n) {
+    uint8_t byte;
+    for (int fd = vm->fd_lo; set && fd < vm->fd_hi && fd < n; fd++)
+        if (!tv_copy_in(vm, &byte, set + (unsigned)fd / 8, 1) && byte & 1u << fd % 8) return true;
+    return false;
+}
+
 int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *c) {
     if (c->plain) return tv_cp(&tv_me->attention, nr, a);
     struct iovec iov[IOV_CAP];
     struct { uint64_t ptr, len; } set;
+    struct pollfd *polled = NULL;
+    gva first = a[0];
     for (int i = 0; i < c->nargs; i++) {
         const struct tv_argspec *s = &c->arg[i];
         switch (s->kind) {
         case A_FD: case A_ATFD:
             if (fd_hidden(vm, a[i])) a[i] = (uint64_t)-1;
             break;
-        case A_PATH: case A_STR: case A_FDSET:
+        case A_FDSET:
+            if (selects_hidden(vm, a[i], (int)a[s->ref])) return -EBADF;
+            /* fall through */
+        case A_PATH: case A_STR:
             a[i] = tv_ptr(vm, a[i]);
             break;
         case A_IN: case A_OUT: case A_IO:
-            a[i] = buffer(vm, a, a[i], s, c);
+            if (s->size == sizeof(struct pollfd) && c->arg[0].kind == A_IO && !i) polled = poll_around(vm, first, (unsigned)a[1]);
+            a[i] = polled && !i ? (uintptr_t)polled : buffer(vm, a, a[i], s, c);
             break;
         case A_IOVIN: case A_IOVOUT:
             a[i] = iovec(vm, a[i], a[s->ref], iov);
@@ -172,7 +209,10 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
             break;
         }
     }
-    return tv_cp(&tv_me->attention, nr, a);
+    int64_t r = tv_cp(&tv_me->attention, nr, a);
+    if (polled && (r >= 0 || r == -EINTR) && poll_answers(vm, first, (unsigned)a[1], polled)) r = -EFAULT;
+    free(polled);
+    return r;
 }
 
 static int64_t serve(struct tv_vm *vm, uint64_t nr, uint64_t a[6], gva site) {
