@@ -61,7 +61,7 @@ def parse(file: str, data: bytes) -> Place:
         raise PolicyError(file, f"line {line}", "UTF-8", f"byte {data[error.start]:#04x}") from None
     try:
         value = _quick(text)
-    except (ImportError, AttributeError, TypeError, ValueError, StopIteration, RecursionError):
+    except (ImportError, AttributeError, TypeError, ValueError, StopIteration, RecursionError, SystemError):
         value = _careful(file, text)  # says what is wrong
     return Place(file, "", value)
 
