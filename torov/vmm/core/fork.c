@@ -33,6 +33,7 @@ static int rebuild(struct tv_vm *vm) {
     vm->spare = NULL;
     vm->nidle = vm->pthreads = vm->notices = 0;
     vm->alive = vm->next_cpu = 1;
+    vm->vvar_slot = false;
     pthread_mutex_init(&vm->mm, NULL);
     pthread_mutex_init(&vm->lock, NULL);
     pthread_cond_init(&vm->changed, NULL);

@@ -228,6 +228,11 @@ int cpu_start(struct tv_cpu *cpu, uint64_t rip, uint64_t rsp, const char **what)
         {.index = MSR_SFMASK, .data = 0x257fd5}}}; /* all flags off in the stub, as Linux since 5.19 */
     *what = "KVM_SET_MSRS";
     if (ioctl(cpu->fd, KVM_SET_MSRS, &m) != 3) return errno ? -errno : -EINVAL;
+    /* the state that exec(2) gives: FCW 0x37f, MXCSR 0x1f80, everything else in its initial state */
+    uint8_t fpu[CPU_XSAVE] = {0x7f, 0x03, [24] = 0x80, 0x1f};
+    *what = "KVM_SET_XSAVE";
+    if (ioctl(cpu->fd, KVM_SET_XSAVE, fpu) < 0) return -errno;
+    cpu->pending_io = false;
     memset(cpu->regs, 0, sizeof *cpu->regs);
     cpu->regs->rip = rip;
     cpu->regs->rsp = rsp;

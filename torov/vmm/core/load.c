@@ -48,8 +48,6 @@ static int segment(struct tv_vm *vm, int fd, const struct seg *s, uint64_t bias)
         if (mmap(m->base + start, file_end - start, prot & PROT_WRITE ? PROT_READ | PROT_WRITE : PROT_READ,
                  MAP_PRIVATE | MAP_FIXED, fd, (off_t)PG_DOWN(s->off)) == MAP_FAILED) return -errno;
         if (s->memsz > s->filesz && prot & PROT_WRITE && data_end < file_end) memset(m->base + data_end, 0, file_end - data_end);
-        /* the pages a start touches are pages of the cache: have them at hand */
-        if (file_end - start <= 4 << 20) madvise(m->base + start, file_end - start, prot & PROT_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
         if (!prot) mprotect(m->base + start, file_end - start, PROT_NONE);
         int r = map_enter(vm, start, file_end, prot, flags | VMA_FILE);
         if (r) return r;

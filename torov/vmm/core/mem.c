@@ -19,7 +19,7 @@ static bool host_has_huge(void) {
     return n > 0 && !strstr(b, "[never]");
 }
 
-int mem_create(struct tv_vm *vm) {
+static int reserve(struct tv_vm *vm) {
     struct tv_mem *m = &vm->mem;
     int bits = vm->hw->maxphyaddr;
     m->limit = bits >= 39 ? 512 * GIB : 1ull << bits;
@@ -32,14 +32,22 @@ int mem_create(struct tv_vm *vm) {
     m->pt_of = mmap(NULL, (m->limit >> 21) * sizeof *m->pt_of, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (m->pt_of == MAP_FAILED) { m->pt_of = NULL; return -errno; }
+    m->huge = host_has_huge();
+    return 0;
+}
+
+int mem_create(struct tv_vm *vm) {
+    struct tv_mem *m = &vm->mem;
+    int r = m->reserve ? 0 : reserve(vm);
+    if (r) return r;
     if (mmap(m->base + TV_SYS_GDT, TV_MIN - TV_SYS_GDT, PROT_READ | PROT_WRITE,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) return -errno;
     m->low_next = TV_SYS_TABLES + 2 * PG;
     vm->next_sys = m->top + 3 * GIB;
     m->pool_next = m->pool_end = m->top + 2 * GIB; /* well above top: see tv_room() */
-    m->huge = host_has_huge();
     vm->stats.tables = 2;
-    int r = mem_slot(vm, 0, TV_MIN);
+    vm->stats.slots = m->next_slot;
+    r = mem_slot(vm, 0, TV_MIN);
     return r ? r : pt_system(vm);
 }
 
@@ -51,20 +59,22 @@ void mem_destroy(struct tv_vm *vm) {
     memset(m, 0, sizeof *m);
 }
 
-/* Memslots of a GiB: 8, 8, 16, 32, 64, 128, 256, 512 MiB. A small program takes small ones, which cost less time
- * and kernel memory; a large one at most eight a GiB. */
+/* Memslots of a GiB: 16, 16, 32, 64, 128, 256, 512 MiB. A small program takes small ones, which cost less time
+ * and kernel memory; a large one at most seven a GiB. */
+#define SLOTS 7
+#define SLOT_FIRST (16ull << 20)
 int mem_slot(struct tv_vm *vm, uint64_t start, uint64_t end) {
     struct tv_mem *m = &vm->mem;
     for (uint64_t g = start >> 30; g <= (end - 1) >> 30; g++) {
-        if (m->slot_mask[g] == 0xff) continue;
-        uint64_t lo = g << 30, size = 8ull << 20;
-        for (int c = 0; c < 8; c++) {
+        if (m->slot_mask[g] == (1u << SLOTS) - 1) continue;
+        uint64_t lo = g << 30, size = SLOT_FIRST;
+        for (int c = 0; c < SLOTS; c++) {
             uint64_t s = c ? lo + size : lo, e = s + size;
             if (c) size *= 2;
             if (e <= start || s >= end || (m->slot_mask[g] & 1u << c)) continue;
             int r = cpu_vm_memory(vm->hw, m->next_slot, s, e - s, m->base + s, false);
             if (r) return r;
-            m->next_slot++;
+            if (!m->next_slot++) m->slot0 = e - s;
             vm->stats.slots++;
             m->slot_mask[g] |= (uint8_t)(1u << c);
         }
@@ -80,8 +90,8 @@ int mem_slots_again(struct tv_vm *vm) {
     memset(m->slot_mask, 0, sizeof m->slot_mask);
     m->next_slot = 0;
     for (uint64_t g = 0; g < sizeof had; g++) {
-        for (int c = 0; c < 8; c++) {
-            uint64_t at = (g << 30) + (c ? 8ull << 20 << (c - 1) : 0);
+        for (int c = 0; c < SLOTS; c++) {
+            uint64_t at = (g << 30) + (c ? SLOT_FIRST << (c - 1) : 0);
             int r = had[g] & 1u << c ? mem_slot(vm, at, at + PG) : 0;
             if (r) return r;
         }

@@ -86,8 +86,11 @@ int sig_kick(const struct tv_thread *t) {
     return (int)sys6(297, (uint64_t)getpid(), (uint64_t)t->tid, SIGBUS, (uintptr_t)&info, 0, 0);
 }
 
+static uint64_t changed; /* dispositions of the host process that are not as we found them */
+
 static void mirror(int sig, uint64_t handler) {
     if (BIT(sig) & (FAULTS | UNBLOCKABLE)) return;
+    changed |= BIT(sig);
     struct host_act h = {.handler = handler == 1 ? SIG_IGN : SIG_DFL};
     if (handler > 1 || (handler == 0 && BIT(sig) & NOTED_DEFAULT))
         h = (struct host_act){(void *)sig_note, SA_SIGINFO | SA_RESTART | SA_RESTORER_, (void *)host_restorer, ~(UNBLOCKABLE | FAULTS)};
@@ -106,25 +109,26 @@ void sig_first(struct tv_vm *vm) {
     sys6(14, SIG_SETMASK, 0, (uintptr_t)&tv_me->sigmask, 8, 0, 0);
 }
 
+/* Only what differs is set, and given back: a start should not cost 200 system calls. */
 void sig_start(struct tv_vm *vm) {
     if (active) return;
     active = true;
     sys6(14, SIG_SETMASK, 0, (uintptr_t)&saved_mask, 8, 0, 0);
     for (int s = 1; s <= 64; s++) {
-        if (BIT(s) & UNBLOCKABLE) continue;
-        sys6(13, (uint64_t)s, 0, (uintptr_t)&saved[s], 8, 0, 0);
+        if (BIT(s) & (UNBLOCKABLE | FAULTS)) continue;
         uint64_t want = vm->act[s].handler;
+        if (!(changed & BIT(s))) sys6(13, (uint64_t)s, 0, (uintptr_t)&saved[s], 8, 0, 0);
         if (want > 1 || BIT(s) & NOTED_DEFAULT || saved[s].handler != (void *)want) mirror(s, want);
     }
     host_mask(tv_me->sigmask);
 }
 
 void sig_stop(struct tv_vm *vm) {
-    (void)vm;
     if (!active) return;
     active = false;
     for (int s = 1; s <= 64; s++)
-        if (!(BIT(s) & (UNBLOCKABLE | FAULTS))) sys6(13, (uint64_t)s, (uintptr_t)&saved[s], 0, 8, 0, 0);
+        if (changed & BIT(s)) sys6(13, (uint64_t)s, (uintptr_t)&saved[s], 0, 8, 0, 0);
+    changed = 0;
     sys6(14, SIG_SETMASK, (uintptr_t)&saved_mask, 0, 8, 0, 0);
 }
 

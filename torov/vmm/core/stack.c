@@ -69,8 +69,8 @@ int build_stack(struct tv_vm *vm, const struct tv_spec *spec) {
     uint64_t *ptr = calloc(argc + envc + 2, sizeof *ptr);
     if (!ptr) return -ENOMEM;
     struct builder b = {vm->mem.base, vm->stack_hi - 8};
-    size_t need = bytes + 8 * (argc + envc) + 1024;
-    madvise(vm->mem.base + PG_DOWN(vm->stack_hi - need - 16 * PG), vm->stack_hi - PG_DOWN(vm->stack_hi - need - 16 * PG), MADV_POPULATE_WRITE);
+    size_t need = PG_UP(bytes + 8 * (argc + envc) + 1024) + 2 * PG; /* and what a libc's start takes */
+    madvise(vm->mem.base + vm->stack_hi - need, need, MADV_POPULATE_WRITE);
     gva execfn = push(&b, spec->execfn, strlen(spec->execfn) + 1);
     vm->env_end = execfn;
     for (size_t i = envc; i-- > 0;) ptr[argc + 1 + i] = push(&b, spec->envp[i], strlen(spec->envp[i]) + 1);

@@ -78,6 +78,7 @@ struct tv_mem {
     uint64_t low_next;      /* next free table page below TV_SYS_TABLES_END */
     uint64_t pool_next, pool_end;
     uint32_t next_slot;
+    uint64_t slot0;         /* size of memslot 0 */
     bool huge;              /* the host offers transparent huge pages */
 };
 
@@ -154,6 +155,7 @@ struct tv_vm {
     uint64_t phent, phnum;
     uint64_t began;            /* tv_run(), for first_ns */
     struct tv_helper helper;
+    bool vvar_slot;            /* the memslot of the vvar pages exists */
     int vfork_fd;              /* to the parent that waits for us, or -1 */
     bool child;                /* a forked guest: there is no Python above us */
 };
@@ -277,6 +279,8 @@ void thread_merge(struct tv_thread *t);
 void thread_end_all(struct tv_vm *vm);      /* end is set: stop the others and wait for them */
 int thread_cpu(struct tv_vm *vm, struct tv_cpu **out);
 void vm_end(struct tv_vm *vm, struct tv_stop end);
+bool pool_take(struct tv_vm *vm);
+bool pool_give(struct tv_vm *vm);
 void vm_run_to_end(struct tv_vm *vm) __attribute__((noreturn));
 void note_write(const struct tv_vm *vm, const struct tv_stop *s);
 int socketpair_hidden(struct tv_vm *vm, int pair[2]);

@@ -35,18 +35,14 @@ static int find(void) {
     return host_pieces;
 }
 
-/* The memslots of the vvar pages; their guest-physical place is the end of the window. */
+/* The memslot of the vvar pages; its guest-physical place is the end of the window. */
 int vdso_slots(struct tv_vm *vm) {
     uint64_t gpa = vm->mem.limit - HUGE;
-    for (int i = 0; vm->vdso && i < host_pieces; i++) {
-        struct piece *p = &host_piece[i];
-        if (p->code) continue;
-        int r = cpu_vm_memory(vm->hw, vm->mem.next_slot++, gpa, p->end - p->start, (void *)p->start, true);
-        if (r) return r;
-        vm->stats.slots++;
-        gpa += p->end - p->start;
-    }
-    return 0;
+    if (!vm->vdso || vm->vvar_slot) return 0;
+    vm->vvar_slot = true;
+    uint64_t start = host_piece[0].start, end = host_piece[host_pieces - 1].start; /* the code comes last */
+    vm->stats.slots++;
+    return cpu_vm_memory(vm->hw, vm->mem.next_slot++, gpa, end - start, (void *)start, true);
 }
 
 int vdso_map(struct tv_vm *vm, gva at) {

@@ -113,15 +113,16 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     if (!vm->exe || helper_copy(&vm->helper, spec)) goto fail;
     for (int i = 0; i < 512; i++) vm->actions[i] = spec->actions ? spec->actions[i] : tv_calls[i].action;
     if ((r = tv_copy_setup())) goto fail;
-    if ((r = cpu_vm_open(&vm->hw, spec->flags & TV_F_IOPL, &what))) goto fail;
+    bool again = pool_take(vm);
+    if (!again && (r = cpu_vm_open(&vm->hw, spec->flags & TV_F_IOPL, &what))) goto fail;
     what = "guest memory";
     if ((r = mem_create(vm))) goto fail;
-    if ((r = cpu_create(&tv_me->cpu, vm->hw, 0, vm->mem.base, TV_SYS_TSS, TV_SYS_STACK, &what))) goto fail;
+    if (!again && (r = cpu_create(&tv_me->cpu, vm->hw, 0, vm->mem.base, TV_SYS_TSS, TV_SYS_STACK, &what))) goto fail;
     vm->stats.kvm_ns = tv_now() - t0;
     if ((r = load_image(vm, spec->image_fd, false, &what))) goto fail;
     if (spec->loader_fd >= 0 && (r = load_image(vm, spec->loader_fd, true, &what))) goto fail;
     what = "descriptors above the limit (ulimit -n)";
-    if ((r = hide_fds(vm))) goto fail;
+    if (!again && (r = hide_fds(vm))) goto fail;
     what = "stack";
     place_stack(vm, spec->stack_size);
     gva vdso_at = vm->stack_hi + 16 * PG;
@@ -384,6 +385,7 @@ int tv_layout(const struct tv_vm *vm, struct tv_region *out, int max) {
 
 void tv_destroy(struct tv_vm *vm) {
     if (!vm) return;
+    pool_give(vm);
     if (vm->threads) cpu_destroy(vm->threads->cpu);
     for (int i = 0; i < vm->nidle; i++) cpu_destroy(vm->idle[i]);
     for (struct tv_cpu *c = vm->spare, *next; c; c = next) { next = c->next; cpu_destroy(c); }
