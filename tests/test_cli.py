@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support import HELLO_C, HELLO_S, Compiler
+
 from torov import __version__
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +24,16 @@ int main(int argc, char **argv) { for (int i = 1; i < argc; i++) printf("[%s]", 
 def cli(*words: str | Path | bytes, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     """Run torov with these words."""
     full = {**os.environ, "PYTHONPATH": str(ROOT), **env}
-    return subprocess.run([sys.executable, "-m", "torov", *words], cwd=cwd, env=full, text=True, errors="replace", capture_output=True, check=False, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-m", "torov", *words],
+        cwd=cwd,
+        env=full,
+        text=True,
+        errors="replace",
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
 
 
 def refused(done: subprocess.CompletedProcess[str], status: int) -> str:
@@ -69,7 +79,10 @@ def test_what_is_behind_the_dashes_is_the_programs_own(args: Path) -> None:
     ("words", "message"),
     [
         (["FILE", "-la"], "is no option of torov exec; what is the program's comes after --, as: torov exec FILE -- -la"),
-        (["FILE", "word", "b c"], "word belongs to the program; what is the program's comes after --, as: torov exec FILE -- word 'b c'"),
+        (
+            ["FILE", "word", "b c"],
+            "word belongs to the program; what is the program's comes after --, as: torov exec FILE -- word 'b c'",
+        ),
         (["--polcy", "p", "FILE"], "did you mean --policy?"),
         (["--frobnicate", "FILE"], "no such option"),
         (["--policy"], "--policy needs a value"),
@@ -210,7 +223,17 @@ def test_patch_writes_and_undoes(hello: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "out"]
 
 
-@pytest.mark.parametrize("words", [["patch"], ["patch", "--undo", "x"], ["patch", "no-such"], ["patch", "/"], ["patch", "/dev/null"], ["patch", "FILE", "-o", "/no/such/place"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["patch"],
+        ["patch", "--undo", "x"],
+        ["patch", "no-such"],
+        ["patch", "/"],
+        ["patch", "/dev/null"],
+        ["patch", "FILE", "-o", "/no/such/place"],
+    ],
+)
 def test_patch_refuses_in_one_line(hello: Path, words: list[str]) -> None:
     done = cli(*(str(hello) if word == "FILE" else word for word in words))
     refused(done, done.returncode)
@@ -219,7 +242,9 @@ def test_patch_refuses_in_one_line(hello: Path, words: list[str]) -> None:
 
 def test_a_broken_pipe_is_no_traceback(hello: Path) -> None:
     line = f"{sys.executable} -m torov patch {hello} --diff | head -1"
-    done = subprocess.run(["sh", "-c", line], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["sh", "-c", line], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
 
@@ -230,10 +255,29 @@ def test_a_warm_start_imports_little(hello: Path, tmp_path: Path) -> None:
 
     def modules(*words: str | Path) -> set[str]:
         env = {**os.environ, "PYTHONPATH": str(ROOT), "TOROV_CACHE": str(tmp_path)}
-        done = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{script}", *words], env=env, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{script}", *words],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         return set(re.findall(r"'([\w.]+)'", done.stdout.splitlines()[-1]))
 
-    heavy = {"lief", "capstone", "keystone", "json", "re", "dataclasses", "typing", "argparse", "rich", "hashlib", "subprocess", "difflib"}
+    heavy = {
+        "lief",
+        "capstone",
+        "keystone",
+        "json",
+        "re",
+        "dataclasses",
+        "typing",
+        "argparse",
+        "rich",
+        "hashlib",
+        "subprocess",
+        "difflib",
+    }
     assert "lief" in modules("exec", hello)
     assert modules("exec", hello) & heavy == set()
     policy = tmp_path / "p.json"

@@ -14,8 +14,13 @@ from support import Compiler
 CASES = re.findall(r"\bCASE\((\w+)\)", (GUESTS / "faults.c").read_text().replace("define CASE(name)", ""))
 
 # Where the stack is, is not the same; the kernel has the sender's pid where si_addr would be.
-NO_ADDRESS = {"stack_overflow": (0, 1), "exec_stack": (0, 1), "abort": (0, 1, 3),
-              "raise_term": (0, 1, 3), "raise_usr1": (0, 1, 3)}
+NO_ADDRESS = {
+    "stack_overflow": (0, 1),
+    "exec_stack": (0, 1),
+    "abort": (0, 1, 3),
+    "raise_term": (0, 1, 3),
+    "raise_usr1": (0, 1, 3),
+}
 UNCAUGHT = ("raise_kill", "raise_rt")  # no handler of the guest's sees these
 
 # All in one process: no end of a guest may harm the monitor. First the handler's line, then the end's own.

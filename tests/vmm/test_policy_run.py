@@ -39,10 +39,14 @@ def program(cc: Compiler) -> Path:
     return cc(GUEST)
 
 
-def under(program: Path, where: Path, *rules: tuple[list[str], object], default: object = "builtin", options: tuple[str, ...] = ()) -> Ran:
+def under(
+    program: Path, where: Path, *rules: tuple[list[str], object], default: object = "builtin", options: tuple[str, ...] = ()
+) -> Ran:
     """Run the guest under a policy of these rules."""
     policy = where / "p.json"
-    policy.write_text(json.dumps({"torov": 1, "default": default, "rules": [{"calls": calls, "action": action} for calls, action in rules]}))
+    policy.write_text(
+        json.dumps({"torov": 1, "default": default, "rules": [{"calls": calls, "action": action} for calls, action in rules]})
+    )
     return run(torov(program, options=("--policy", policy, *options)))
 
 
@@ -84,7 +88,12 @@ def test_a_call_that_is_not_served_can_kill_but_not_be_allowed(program: Path, tm
 
 
 def test_deny_all_but_what_it_takes_to_write(program: Path, tmp_path: Path) -> None:
-    done = under(program, tmp_path, (["@default", "@memory", "@signal", "write", "writev", "fstat", "newfstatat"], "allow"), default={"errno": "EACCES"})
+    done = under(
+        program,
+        tmp_path,
+        (["@default", "@memory", "@signal", "write", "writev", "fstat", "newfstatat"], "allow"),
+        default={"errno": "EACCES"},
+    )
     assert done.status == 7
     assert done.out.splitlines()[3:5] == ["socket EACCES", "chdir EACCES"]
 
@@ -112,7 +121,9 @@ def test_descriptors_under_a_limit(cc: Compiler, limit: str) -> None:
 
 
 def test_close_range_leaves_the_machine_running(cc: Compiler) -> None:
-    program = cc("#define _GNU_SOURCE\n#include <stdio.h>\n#include <unistd.h>\nint main(void) { closefrom(3); for (int i = 3; i < 70000; i++) close(i); return puts(\"on\") < 0; }\n")
+    program = cc(
+        '#define _GNU_SOURCE\n#include <stdio.h>\n#include <unistd.h>\nint main(void) { closefrom(3); for (int i = 3; i < 70000; i++) close(i); return puts("on") < 0; }\n'
+    )
     done = subprocess.run([program], capture_output=True, check=False)
     guest = run(torov(program))
     assert (guest.out, guest.status) == (done.stdout.decode(), done.returncode)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from running import ROOT
@@ -63,26 +62,26 @@ for word in sys.argv[1:]:
 """
 
 
+def in_turn(*words: object) -> str:
+    """What the programs print, run one after the other in one process."""
+    command = [sys.executable, "-c", SCRIPT, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=True).stdout
+
+
 @pytest.mark.parametrize("kind", ["glibc", "pie", "musl"])
 def test_nothing_of_the_last_guest_is_left(cc: Compiler, kind: str) -> None:
     dirty, clean = cc(DIRTY, kind), cc(CLEAN, kind)
     native = subprocess.run([clean], capture_output=True, text=True, check=False)
     assert (native.returncode, native.stdout) == (4, "bad 0 mxcsr 1f80 fcw 37f\n")
-    words = [str(dirty), str(clean)] * 4
-    done = subprocess.run([sys.executable, "-c", SCRIPT, *words], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True)
-    assert done.stdout == ("3 0\n" + native.stdout + "4 0\n") * 4
+    assert in_turn(*[dirty, clean] * 4) == ("3 0\n" + native.stdout + "4 0\n") * 4
 
 
 def test_programs_of_all_kinds_take_turns(cc: Compiler) -> None:
     programs = [cc(CLEAN, kind) for kind in ("glibc", "pie", "musl")]
-    done = subprocess.run([sys.executable, "-c", SCRIPT, *map(str, programs * 10)], capture_output=True, text=True, cwd=ROOT,
-                          timeout=60, check=True)
-    assert done.stdout == "bad 0 mxcsr 1f80 fcw 37f\n4 0\n" * 30
+    assert in_turn(*programs * 10) == "bad 0 mxcsr 1f80 fcw 37f\n4 0\n" * 30
 
 
 def test_a_guest_that_died_leaves_a_usable_vm(cc: Compiler) -> None:
     fault = cc("int main(void) { return *(volatile int *)8; }", "glibc")
     clean = cc(CLEAN, "glibc")
-    words = [str(fault), str(clean)] * 5
-    done = subprocess.run([sys.executable, "-c", SCRIPT, *words], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True)
-    assert done.stdout == "139 0\nbad 0 mxcsr 1f80 fcw 37f\n4 0\n" * 5
+    assert in_turn(*[fault, clean] * 5) == "139 0\nbad 0 mxcsr 1f80 fcw 37f\n4 0\n" * 5

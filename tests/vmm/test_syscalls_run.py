@@ -28,8 +28,20 @@ def test_start(cc: Compiler, tmp_path: Path, kind: str) -> None:
     assert "T_EQUALS=a=b=c" in native.out
 
 
-DEATHS = ("pipe", "pipe_blocked", "size", "size_truncate", "alarm", "alarm_loop", "self", "thread", "exit_300",
-         "exit_minus", "abort", "none")
+DEATHS = (
+    "pipe",
+    "pipe_blocked",
+    "size",
+    "size_truncate",
+    "alarm",
+    "alarm_loop",
+    "self",
+    "thread",
+    "exit_300",
+    "exit_minus",
+    "abort",
+    "none",
+)
 
 
 @pytest.mark.parametrize("how", DEATHS)
