@@ -65,7 +65,7 @@ struct tv_spec {
     const char *const *envp;  /* NULL-terminated */
     const int16_t *actions;   /* 512 entries: 0 allow, n > 0 answer -n, -1 kill; NULL: built-in policy */
     uint64_t stack_size;      /* bytes; 0: RLIMIT_STACK */
-    int loader_fd;            /* image file of the program interpreter (PT_INTERP), or -1 */
+    int loader_fd;            /* image file of the program interpreter (PT_INTERP); 0 or less: none */
     const char *cache;        /* for exec(2): directory of image files, or "" */
     const char *cache_version; /* version part of their index */
     const char *python;       /* interpreter that makes missing images with -m torov.prepare */

@@ -78,7 +78,7 @@ int tv_runner(int fd) {
     close(fd);
     struct tv_vm *vm = tv_create(&s, &why);
     close(s.image_fd);
-    if (s.loader_fd >= 0) close(s.loader_fd);
+    if (s.loader_fd > 0) close(s.loader_fd);
     if (!vm) {
         struct tv_vm none = {.flags = s.flags, .exe = (char *)s.exe};
         note_write(&none, &why);

@@ -120,7 +120,7 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     if (!again && (r = cpu_create(&tv_me->cpu, vm->hw, 0, vm->mem.base, TV_SYS_TSS, TV_SYS_STACK, &what))) goto fail;
     vm->stats.kvm_ns = tv_now() - t0;
     if ((r = load_image(vm, spec->image_fd, false, &what))) goto fail;
-    if (spec->loader_fd >= 0 && (r = load_image(vm, spec->loader_fd, true, &what))) goto fail;
+    if (spec->loader_fd > 0 && (r = load_image(vm, spec->loader_fd, true, &what))) goto fail;
     what = "descriptors above the limit (ulimit -n)";
     if (!again && (r = hide_fds(vm))) goto fail;
     what = "stack";
