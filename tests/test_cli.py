@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -150,7 +151,7 @@ def test_stats_and_layout_for_people(hello: Path) -> None:
     assert {"image", "stack", "LSTAR stub"} <= {name for _, _, _, name in rows}
     ends = [(int(start, 16), int(end, 16)) for start, end, _, _ in rows]
     assert all(start <= end for start, end in ends)
-    assert all(one[1] <= two[0] for one, two in zip(ends, ends[1:], strict=False))
+    assert all(one[1] <= two[0] for one, two in pairwise(ends))
 
 
 def test_layout_as_json_agrees_with_the_program(hello: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from difflib import unified_diff
 from pathlib import Path
 
 from support import Compiler
@@ -66,7 +67,8 @@ def compare(program: Path, *args: str | bytes, where: Path, env: Mapping[str, st
         cwd.mkdir(parents=True)
         both.append(run(command, cwd=cwd, env=env))
     native, guest = both
-    assert guest.out.splitlines() == native.out.splitlines()
-    assert guest.err == native.err
-    assert guest.status == native.status
+    difference = [*unified_diff(native.out.splitlines(), guest.out.splitlines(), "native", "torov", n=0, lineterm="")]
+    assert not difference, "\n".join(difference[:40])
+    assert guest.err == native.err, f"standard error: {guest.err!r}, natively {native.err!r}"
+    assert guest.status == native.status, f"status {guest.status}, natively {native.status}"
     return native

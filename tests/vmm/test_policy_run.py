@@ -101,7 +101,11 @@ def test_deny_all_but_what_it_takes_to_write(program: Path, tmp_path: Path) -> N
 def test_python_gets_the_same(program: Path, tmp_path: Path) -> None:
     policy = tmp_path / "p.json"
     policy.write_text('{"torov": 1, "default": "builtin", "rules": [{"calls": ["getppid", "chdir"], "action": "deny"}]}')
-    script = "import sys, torov\nr = torov.run(sys.argv[1], policy=sys.argv[2])\nprint(r.exit_status, r.denied, r.stats['denied'], r.calls['getppid'])\n"
+    script = (
+        "import sys, torov\n"
+        "r = torov.run(sys.argv[1], policy=sys.argv[2])\n"
+        "print(r.exit_status, r.denied, r.stats['denied'], r.calls['getppid'])\n"
+    )
     done = run([sys.executable, "-c", script, program, policy])
     assert done.out.splitlines()[-1] == "7 ('getppid', 'chdir') 4 3"
 
@@ -122,7 +126,8 @@ def test_descriptors_under_a_limit(cc: Compiler, limit: str) -> None:
 
 def test_close_range_leaves_the_machine_running(cc: Compiler) -> None:
     program = cc(
-        '#define _GNU_SOURCE\n#include <stdio.h>\n#include <unistd.h>\nint main(void) { closefrom(3); for (int i = 3; i < 70000; i++) close(i); return puts("on") < 0; }\n'
+        "#define _GNU_SOURCE\n#include <stdio.h>\n#include <unistd.h>\n"
+        'int main(void) { closefrom(3); for (int i = 3; i < 70000; i++) close(i); return puts("on") < 0; }\n'
     )
     done = subprocess.run([program], capture_output=True, check=False)
     guest = run(torov(program))
