@@ -66,14 +66,16 @@ def rows(directory: Path, torov: str, python: str, samples: Path) -> list[Row]:
 
     hello, bare_boot = str(samples / "HelloWorld_glibc"), printed(floor, "create", "40")
 
-    def boot(libc: str) -> Sample:
-        return printed(python, "-I", str(HERE / "boot.py"), str(samples / f"HelloWorld_{libc}"), "40")
+    def boot(libc: str, *mode: str) -> Sample:
+        return printed(python, "-I", str(HERE / "boot.py"), str(samples / f"HelloWorld_{libc}"), "40", *mode)
 
     start, run_hello = timed(python, "-c", "pass"), timed(torov, "exec", hello)
     found = [
         Row("hypercall (getppid)", "bare out loop", exits(20000), guest("getppid", 20000), ratio=1.10),
         Row("boot of HelloWorld, glibc", "bare create, exit, close", bare_boot, boot("glibc"), ratio=2.0),
         Row("boot of HelloWorld, musl", "bare create, exit, close", bare_boot, boot("musl"), ratio=2.0),
+        Row("the first boot of a process, glibc", "bare create, exit, close", bare_boot, boot("glibc", "fresh")),
+        Row("the first boot of a process, musl", "bare create, exit, close", bare_boot, boot("musl", "fresh")),
         Row("CPU-bound loop", "native", native("cpu", 300_000_000), guest("cpu", 300_000_000), ratio=1.03),
         Row(f"sha256 of {MB} MB", "native", native("sha256", MB, digest(MB)), guest("sha256", MB, digest(MB)),
             ratio=1.03),
