@@ -55,6 +55,7 @@ def args(cc: Compiler) -> Path:
     return cc(ARGS_C)
 
 
+@pytest.mark.kvm
 @pytest.mark.parametrize(
     "words",
     [
@@ -71,6 +72,7 @@ def test_options_stand_before_or_behind_the_file(args: Path, words: list[str]) -
     assert (done.returncode, done.stdout, done.stderr) == (4, "[-a][--quiet][x]\n", "")
 
 
+@pytest.mark.kvm
 def test_what_is_behind_the_dashes_is_the_programs_own(args: Path) -> None:
     assert cli("exec", args, "--", "--", "").stdout == "[--][]\n"
     assert cli("exec", args, "--").stdout == "\n"
@@ -130,6 +132,7 @@ def test_policies_that_cannot_be_used(hello: Path, tmp_path: Path) -> None:
     refused(cli("exec", hello, "--policy", tmp_path), 125)
 
 
+@pytest.mark.kvm
 def test_stats_as_json_add_up(hello: Path) -> None:
     done = cli("exec", hello, "--stats", "--json")
     assert (done.returncode, done.stdout) == (0, "hello\n")
@@ -142,6 +145,7 @@ def test_stats_as_json_add_up(hello: Path) -> None:
     assert 0 < stats["first_ns"] <= stats["run_ns"]
 
 
+@pytest.mark.kvm
 def test_stats_and_layout_for_people(hello: Path) -> None:
     done = cli("exec", "--stats", "--layout", hello)
     assert done.stdout == "hello\n"
@@ -154,6 +158,7 @@ def test_stats_and_layout_for_people(hello: Path) -> None:
     assert all(one[1] <= two[0] for one, two in pairwise(ends))
 
 
+@pytest.mark.kvm
 def test_layout_as_json_agrees_with_the_program(hello: Path) -> None:
     done = cli("exec", hello, "--layout", "--json")
     layout = json.loads(done.stderr)["layout"]
@@ -180,6 +185,7 @@ def test_help_and_version() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.kvm
 def test_doctor() -> None:
     done = cli("doctor")
     assert done.returncode == 0
@@ -250,6 +256,7 @@ def test_a_broken_pipe_is_no_traceback(hello: Path) -> None:
     assert "BrokenPipe" not in done.stderr
 
 
+@pytest.mark.kvm
 def test_a_warm_start_imports_little(hello: Path, tmp_path: Path) -> None:
     """The second start finds its image in the cache: what reads, proves and assembles code stays out."""
     script = "import sys\nfrom torov import cli\nstatus = cli.main(sys.argv[1:])\nprint(sorted(sys.modules))\nsys.exit(status)\n"

@@ -11,6 +11,8 @@ import pytest
 from running import GUESTS, build, compare, run, torov
 from support import Compiler
 
+pytestmark = pytest.mark.kvm
+
 CASES = re.findall(r"\bCASE\((\w+)\)", (GUESTS / "faults.c").read_text().replace("define CASE(name)", ""))
 
 # Where the stack is, is not the same; the kernel has the sender's pid where si_addr would be.

@@ -8,6 +8,8 @@ import pytest
 from running import build, compare
 from support import Compiler
 
+pytestmark = pytest.mark.kvm
+
 
 @pytest.mark.parametrize(("guest", "lines"), [("memory", 360), ("memory_large", 5)])
 def test_memory(cc: Compiler, tmp_path: Path, guest: str, lines: int) -> None:

@@ -8,6 +8,8 @@ import pytest
 from running import build, compare
 from support import Compiler
 
+pytestmark = pytest.mark.kvm
+
 
 @pytest.mark.parametrize(("guest", "least"), [("pointers", 7000), ("pointers_net", 1900), ("lengths", 5000)])
 def test_pointers(cc: Compiler, tmp_path: Path, guest: str, least: int) -> None:

@@ -11,6 +11,8 @@ import pytest
 from running import Ran, build, compare, run, torov
 from support import Compiler
 
+pytestmark = pytest.mark.kvm
+
 GUEST = r"""
 #include <errno.h>
 #include <stdio.h>

@@ -10,6 +10,8 @@ import pytest
 from running import build, compare, run, torov
 from support import Compiler
 
+pytestmark = pytest.mark.kvm
+
 
 @pytest.mark.parametrize(("guest", "lines"), [("calls_files", 190), ("calls_net", 100), ("calls_process", 190)])
 def test_calls(cc: Compiler, tmp_path: Path, guest: str, lines: int) -> None:

@@ -21,8 +21,10 @@ int main(int argc, char **argv) {
     }
     if (!strcmp(how, "size")) { setrlimit(RLIMIT_FSIZE, &none); if (write(fd, "x", 1)) {} }
     if (!strcmp(how, "size_truncate")) { setrlimit(RLIMIT_FSIZE, &none); if (ftruncate(fd, 10)) {} }
-    if (!strcmp(how, "alarm")) { struct { long s, n; } t = {5, 0}; setitimer(0, (void *)(long[]){0, 0, 0, 10000}, NULL); SC(SYS_nanosleep, &t, 0); }
-    if (!strcmp(how, "alarm_loop")) { setitimer(0, (void *)(long[]){0, 0, 0, 10000}, NULL); for (volatile long i = 0; ; i++) { } }
+    if (!strcmp(how, "alarm")) { struct { long s, n; } t = {5, 0}; setitimer(0, (void *)(long[]){0, 0, 0, 10000}, NULL);
+    SC(SYS_nanosleep, &t, 0); }
+    if (!strcmp(how, "alarm_loop")) { setitimer(0, (void *)(long[]){0, 0, 0, 10000}, NULL);
+    for (volatile long i = 0; ; i++) { } }
     if (!strcmp(how, "self")) kill(getpid(), SIGQUIT);
     if (!strcmp(how, "thread")) SC(SYS_tgkill, getpid(), gettid(), SIGHUP);
     if (!strcmp(how, "exit_300")) _exit(300);

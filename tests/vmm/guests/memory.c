@@ -21,12 +21,18 @@ static void fixed(void) {
     say(SC(SYS_mmap, at(BASE + (1 << 24)), PAGE, 3, ANON, -1, 0) == (long)(BASE + (1 << 24)) ? 1 : 0, "hint on a free place");
     say(SC(SYS_mmap, at(BASE + (1 << 25) + 5), PAGE, 3, ANON, -1, 0) == (long)(BASE + (1 << 25)) ? 1 : 0, "odd hint");
     static const struct { const char *what; uint64_t addr, len; int prot, flags, fd; uint64_t off; } odd[] = {
-        {"length 0", 0, 0, 3, ANON, -1, 0}, {"no type", 0, 4096, 3, MAP_ANONYMOUS, -1, 0}, {"both types 3", 0, 4096, 3, 3 | MAP_ANONYMOUS, -1, 0},
-        {"odd fixed", BASE + 1, 4096, 3, ANON | MAP_FIXED, -1, 0}, {"odd offset", 0, 4096, 3, ANON, -1, 1}, {"bad fd", 0, 4096, 3, MAP_PRIVATE, 999, 0},
-        {"fd -1", 0, 4096, 3, MAP_PRIVATE, -1, 0}, {"wraps", 0, -1ul, 3, ANON, -1, 0}, {"too long", 0, 1ul << 47, 3, ANON, -1, 0},
-        {"fixed beyond", 0x800000000000, 4096, 3, ANON | MAP_FIXED, -1, 0}, {"fixed in the kernel", 0xffff888000000000, 4096, 3, ANON | MAP_FIXED, -1, 0},
-        {"directory", 0, 4096, 1, MAP_PRIVATE, -2, 0}, {"written read-only", 0, 4096, 3, MAP_SHARED, -3, 0}, {"private read-only", 0, 4096, 3, MAP_PRIVATE, -3, 0},
-        {"from write-only", 0, 4096, 1, MAP_PRIVATE, -4, 0}, {"pipe", 0, 4096, 1, MAP_PRIVATE, -5, 0}, {"validate", 0, 4096, 1, MAP_SHARED_VALIDATE | 0x200000, -3, 0}};
+        {"length 0", 0, 0, 3, ANON, -1, 0}, {"no type", 0, 4096, 3, MAP_ANONYMOUS, -1, 0},
+        {"both types 3", 0, 4096, 3, 3 | MAP_ANONYMOUS, -1, 0},
+        {"odd fixed", BASE + 1, 4096, 3, ANON | MAP_FIXED, -1, 0}, {"odd offset", 0, 4096, 3, ANON, -1, 1},
+        {"bad fd", 0, 4096, 3, MAP_PRIVATE, 999, 0},
+        {"fd -1", 0, 4096, 3, MAP_PRIVATE, -1, 0}, {"wraps", 0, -1ul, 3, ANON, -1, 0},
+        {"too long", 0, 1ul << 47, 3, ANON, -1, 0},
+        {"fixed beyond", 0x800000000000, 4096, 3, ANON | MAP_FIXED, -1, 0},
+        {"fixed in the kernel", 0xffff888000000000, 4096, 3, ANON | MAP_FIXED, -1, 0},
+        {"directory", 0, 4096, 1, MAP_PRIVATE, -2, 0}, {"written read-only", 0, 4096, 3, MAP_SHARED, -3, 0},
+        {"private read-only", 0, 4096, 3, MAP_PRIVATE, -3, 0},
+        {"from write-only", 0, 4096, 1, MAP_PRIVATE, -4, 0}, {"pipe", 0, 4096, 1, MAP_PRIVATE, -5, 0},
+        {"validate", 0, 4096, 1, MAP_SHARED_VALIDATE | 0x200000, -3, 0}};
     int fds[] = {-1, -1, open(".", O_RDONLY), open("ro", O_RDONLY | O_CREAT, 0600), open("wo", O_WRONLY | O_CREAT, 0600), 0}, pp[2];
     need(pipe(pp) == 0, "pipe");
     fds[5] = pp[0];
@@ -56,7 +62,8 @@ static void protections(void) {
         }
     look("neighbour", p + 2 * PAGE);
     look("neighbour", p + 4 * PAGE);
-    say(SC(SYS_mprotect, p + 1, PAGE, 3), "odd"); say(SC(SYS_mprotect, p, 0, 3), "nothing"); say(SC(SYS_mprotect, p, PAGE, 0x100), "unknown bit");
+    say(SC(SYS_mprotect, p + 1, PAGE, 3), "odd"); say(SC(SYS_mprotect, p, 0, 3), "nothing");
+    say(SC(SYS_mprotect, p, PAGE, 0x100), "unknown bit");
     say(SC(SYS_mprotect, p, PAGE, 3 | PROT_GROWSDOWN), "grows down"); say(SC(SYS_mprotect, p, -1ul, 3), "wraps");
     munmap(p + 8 * PAGE, PAGE);
     say(SC(SYS_mprotect, p + 6 * PAGE, 6 * PAGE, PROT_READ), "over a hole");
@@ -68,7 +75,8 @@ static void protections(void) {
     uint64_t before = sum(block, 4 << 20);
     mprotect(block + 5 * PAGE, PAGE, PROT_READ);
     mprotect(block + 100 * PAGE, 20 * PAGE, PROT_NONE);
-    look("4 KiB in a block", block + 5 * PAGE); look("its neighbour", block + 6 * PAGE); look("none in a block", block + 119 * PAGE); look("behind it", block + 120 * PAGE);
+    look("4 KiB in a block", block + 5 * PAGE); look("its neighbour", block + 6 * PAGE);
+    look("none in a block", block + 119 * PAGE); look("behind it", block + 120 * PAGE);
     munmap(block + 300 * PAGE, PAGE);
     look("hole in a block", block + 300 * PAGE);
     mprotect(block, 300 * PAGE, RW);
@@ -91,7 +99,8 @@ static void files(void) {
     need(pread(fd, b, 3, 0) == 3, "pread");
     printf("file %c %d %d private %d %d other %c\n", b[1], b[2], p[1] == 'x', p[2], s[2], q[1]);
     printf("tail %d %d\n", s[3 * PAGE + 100], s[3 * PAGE + 4095]);
-    look("behind the end", s + 4 * PAGE); look("behind the end, private", p + 5 * PAGE); look("last page", s + 3 * PAGE + 200);
+    look("behind the end", s + 4 * PAGE); look("behind the end, private", p + 5 * PAGE);
+    look("last page", s + 3 * PAGE + 200);
     need(ftruncate(fd, 6 * PAGE) == 0, "grow");
     look("after growth", s + 4 * PAGE); look("after growth, private", p + 5 * PAGE);
     s[5 * PAGE] = 'q';
@@ -102,7 +111,8 @@ static void files(void) {
     printf("zeros %d\n", s[PAGE] | s[PAGE + 1]);
     need(pwrite(fd, "new", 3, PAGE) == 3, "pwrite");
     printf("%.3s %.3s\n", s + PAGE, q);
-    say(SC(SYS_msync, s, 2 * PAGE, MS_SYNC), "msync"); say(SC(SYS_msync, s + 1, PAGE, MS_SYNC), "msync odd"); say(SC(SYS_msync, s, PAGE, MS_SYNC | MS_ASYNC), "msync both");
+    say(SC(SYS_msync, s, 2 * PAGE, MS_SYNC), "msync"); say(SC(SYS_msync, s + 1, PAGE, MS_SYNC), "msync odd");
+    say(SC(SYS_msync, s, PAGE, MS_SYNC | MS_ASYNC), "msync both");
     say(SC(SYS_msync, s, PAGE, 8), "msync unknown"); say(SC(SYS_msync, 0x600000000000, PAGE, MS_SYNC), "msync nowhere");
     say(SC(SYS_mprotect, q, PAGE, RW), "mprotect of shared read-write fd");
     int ro = open("file", O_RDONLY);
@@ -131,36 +141,49 @@ static void moves(void) {
     char *f = mremap(n, 40 * PAGE, 16 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, hold + 8 * PAGE);
     printf("fixed %d %d\n", f == hold + 8 * PAGE, sum(f, 4 * PAGE) == all);
     look("old place", n); look("before", hold + 7 * PAGE); look("last", f + 15 * PAGE); look("behind", f + 16 * PAGE);
-    say(some(SC(SYS_mremap, f, 4 * PAGE, 4 * PAGE, MREMAP_FIXED, hold)), "fixed alone"); say(some(SC(SYS_mremap, f, 4 * PAGE, 4 * PAGE, 8)), "unknown flag");
-    say(some(SC(SYS_mremap, f + 1, PAGE, PAGE, 1)), "odd"); say(some(SC(SYS_mremap, f, PAGE, 0, 1)), "to nothing"); say(some(SC(SYS_mremap, f, 4 * PAGE, 4 * PAGE, 3, f + PAGE)), "overlap");
-    say(some(SC(SYS_mremap, f, 4 * PAGE, 4 * PAGE, 3, hold + 1)), "odd target"); say(some(SC(SYS_mremap, 0x600000000000, PAGE, PAGE * 2, 1)), "nowhere");
-    say(some(SC(SYS_mremap, f + 14 * PAGE, 4 * PAGE, 8 * PAGE, 1)), "over two mappings"); say(some(SC(SYS_mremap, f, 16 * PAGE, 17 * PAGE, 0)), "no room in place");
+    say(some(SC(SYS_mremap, f, 4 * PAGE, 4 * PAGE, MREMAP_FIXED, hold)), "fixed alone");
+    say(some(SC(SYS_mremap, f, 4 * PAGE, 4 * PAGE, 8)), "unknown flag");
+    say(some(SC(SYS_mremap, f + 1, PAGE, PAGE, 1)), "odd"); say(some(SC(SYS_mremap, f, PAGE, 0, 1)), "to nothing");
+    say(some(SC(SYS_mremap, f, 4 * PAGE, 4 * PAGE, 3, f + PAGE)), "overlap");
+    say(some(SC(SYS_mremap, f, 4 * PAGE, 4 * PAGE, 3, hold + 1)), "odd target");
+    say(some(SC(SYS_mremap, 0x600000000000, PAGE, PAGE * 2, 1)), "nowhere");
+    say(some(SC(SYS_mremap, f + 14 * PAGE, 4 * PAGE, 8 * PAGE, 1)), "over two mappings");
+    say(some(SC(SYS_mremap, f, 16 * PAGE, 17 * PAGE, 0)), "no room in place");
     char *d = mremap(f, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP);
-    say(d == MAP_FAILED ? -errno : 0, "dontunmap"); printf("%d %d\n", sum(d, 4 * PAGE) == all, f[PAGE]); look("old place", f);
+    say(d == MAP_FAILED ? -errno : 0, "dontunmap"); printf("%d %d\n", sum(d, 4 * PAGE) == all, f[PAGE]);
+    look("old place", f);
     p = get(4 * PAGE, RW, ANON, -1, 0);
     memset(p, 'x', 4 * PAGE);
     say(SC(SYS_madvise, p + PAGE, PAGE, MADV_DONTNEED), "dontneed"); printf("%d %d %d\n", p[0], p[PAGE], p[2 * PAGE]);
     static const int advice[] = {0, 1, 2, 3, 4, 8, 9, 12, 13, 14, 15, 18, 19, 20, 21, 22, 23, 26, 30, -1};
     for (size_t i = 0; i < sizeof advice / sizeof *advice; i++) say(SC(SYS_madvise, p, 4 * PAGE, advice[i]), "madvise %d", advice[i]);
-    say(SC(SYS_madvise, p + 1, PAGE, 4), "madvise odd"); say(SC(SYS_madvise, hold + 63 * PAGE, PAGE, 4), "madvise none"); munmap(p + PAGE, PAGE);
+    say(SC(SYS_madvise, p + 1, PAGE, 4), "madvise odd");
+    say(SC(SYS_madvise, hold + 63 * PAGE, PAGE, 4), "madvise none"); munmap(p + PAGE, PAGE);
     memset(p + 2 * PAGE, 'y', 2 * PAGE);
     say(SC(SYS_madvise, p, 4 * PAGE, 4), "madvise over a hole"); printf("%d %d\n", p[0], p[2 * PAGE]);
     unsigned char v[4] = {9, 9, 9, 9};
     p = get(4 * PAGE, RW, ANON, -1, 0);
     memset(p, 1, 4 * PAGE);
     say(SC(SYS_mincore, p, 4 * PAGE, v), "mincore"); printf("%d%d%d%d\n", v[0] & 1, v[1] & 1, v[2] & 1, v[3] & 1);
-    say(SC(SYS_mlock, p, 2 * PAGE), "mlock"); say(SC(SYS_munlock, p, 2 * PAGE), "munlock"); say(SC(SYS_mlock2, p, PAGE, 1), "mlock2"); say(SC(SYS_mlock2, p, PAGE, 2), "mlock2 unknown");
-    say(SC(SYS_mlock, 0x600000000000, PAGE), "mlock nowhere"); say(SC(SYS_mlockall, 0), "mlockall 0"); say(SC(SYS_mlockall, 8), "mlockall 8"); say(SC(SYS_munlockall), "munlockall");
+    say(SC(SYS_mlock, p, 2 * PAGE), "mlock"); say(SC(SYS_munlock, p, 2 * PAGE), "munlock");
+    say(SC(SYS_mlock2, p, PAGE, 1), "mlock2"); say(SC(SYS_mlock2, p, PAGE, 2), "mlock2 unknown");
+    say(SC(SYS_mlock, 0x600000000000, PAGE), "mlock nowhere"); say(SC(SYS_mlockall, 0), "mlockall 0");
+    say(SC(SYS_mlockall, 8), "mlockall 8"); say(SC(SYS_munlockall), "munlockall");
 }
 
 static void heap(void) {
     char *b = sbrk(0), *page = (char *)(((uintptr_t)b + PAGE - 1) & ~(PAGE - 1));
     need(brk(page) == 0, "brk");
-    say(SC(SYS_brk, page + 10 * PAGE) == (long)(page + 10 * PAGE), "grow"); look("first", page); look("last", page + 10 * PAGE - 1);
+    say(SC(SYS_brk, page + 10 * PAGE) == (long)(page + 10 * PAGE), "grow"); look("first", page);
+    look("last", page + 10 * PAGE - 1);
     page[0] = 7; page[9 * PAGE] = 8;
-    say(SC(SYS_brk, page + 4 * PAGE + 1) == (long)(page + 4 * PAGE + 1), "shrink"); look("kept", page + 4 * PAGE); look("gone", page + 9 * PAGE);
-    say(SC(SYS_brk, page + 10 * PAGE) == (long)(page + 10 * PAGE), "grow again"); printf("%d %d\n", page[0], page[9 * PAGE]);
-    say(SC(SYS_brk, 0) == (long)(page + 10 * PAGE), "ask"); say(SC(SYS_brk, 0x600000000000) == (long)(page + 10 * PAGE), "too much"); say(SC(SYS_brk, 1) == (long)(page + 10 * PAGE), "too low");
+    say(SC(SYS_brk, page + 4 * PAGE + 1) == (long)(page + 4 * PAGE + 1), "shrink"); look("kept", page + 4 * PAGE);
+    look("gone", page + 9 * PAGE);
+    say(SC(SYS_brk, page + 10 * PAGE) == (long)(page + 10 * PAGE), "grow again");
+    printf("%d %d\n", page[0], page[9 * PAGE]);
+    say(SC(SYS_brk, 0) == (long)(page + 10 * PAGE), "ask");
+    say(SC(SYS_brk, 0x600000000000) == (long)(page + 10 * PAGE), "too much");
+    say(SC(SYS_brk, 1) == (long)(page + 10 * PAGE), "too low");
     mprotect(page + 2 * PAGE, PAGE, PROT_READ);
     look("protected heap", page + 2 * PAGE);
     say(SC(SYS_brk, page + 64 * PAGE) == (long)(page + 64 * PAGE), "grow behind it"); look("grown", page + 63 * PAGE);
@@ -168,9 +191,13 @@ static void heap(void) {
     char *s = shmat(id, NULL, 0), *t = shmat(id, NULL, SHM_RDONLY);
     need(s != (void *)-1 && t != (void *)-1, "shmat");
     s[PAGE] = 'S'; printf("%c\n", t[PAGE]); look("shm", s); look("shm read only", t); look("behind", s + 3 * PAGE - 1);
-    say(some(SC(SYS_shmat, id, BASE + 1, 0)), "shmat odd"); say(some(SC(SYS_shmat, id, BASE + 1, SHM_RND)), "shmat rounded"); say(some(SC(SYS_shmat, id, BASE, 0)), "shmat taken");
-    say(some(SC(SYS_shmat, id, BASE, SHM_REMAP)), "shmat remap"); say(some(SC(SYS_shmat, 123456789, 0, 0)), "shmat unknown"); say(SC(SYS_shmdt, s + PAGE), "shmdt inside");
-    say(SC(SYS_shmdt, s), "shmdt"); look("after shmdt", s); say(SC(SYS_shmdt, s), "shmdt again"); shmctl(id, IPC_RMID, NULL);
+    say(some(SC(SYS_shmat, id, BASE + 1, 0)), "shmat odd");
+    say(some(SC(SYS_shmat, id, BASE + 1, SHM_RND)), "shmat rounded");
+    say(some(SC(SYS_shmat, id, BASE, 0)), "shmat taken");
+    say(some(SC(SYS_shmat, id, BASE, SHM_REMAP)), "shmat remap");
+    say(some(SC(SYS_shmat, 123456789, 0, 0)), "shmat unknown"); say(SC(SYS_shmdt, s + PAGE), "shmdt inside");
+    say(SC(SYS_shmdt, s), "shmdt"); look("after shmdt", s); say(SC(SYS_shmdt, s), "shmdt again");
+    shmctl(id, IPC_RMID, NULL);
 }
 
 static void code(void) {
@@ -185,14 +212,16 @@ static void code(void) {
         need(mprotect(p, PAGE, RW) == 0, "mprotect");
     }
     printf("not executable any more: %d\n", runs(p));
-    mprotect(p, PAGE, PROT_READ | PROT_EXEC); printf("%d ", runs(p)); mprotect(p, PAGE, PROT_READ); printf("%d ", runs(p)); mprotect(p, PAGE, 7); printf("%d\n", runs(p));
+    mprotect(p, PAGE, PROT_READ | PROT_EXEC); printf("%d ", runs(p)); mprotect(p, PAGE, PROT_READ);
+    printf("%d ", runs(p)); mprotect(p, PAGE, 7); printf("%d\n", runs(p));
     for (int round = 0; round < 200; round++) { /* in place, writable and executable */
         p[1] = (unsigned char)round;
         p[2] = 2;
         int r = ((int (*)(void))p)();
         if (r != 512 + round) printf("stale code in place: %d in round %d\n", r, round);
     }
-    static const unsigned char call[] = {0xb8, SYS_getppid, 0, 0, 0, 0x0f, 0x05, 0xc3}; /* a system call in generated code */
+    static const unsigned char call[] = {0xb8, SYS_getppid, 0, 0, 0, 0x0f, 0x05, 0xc3};
+    /* a system call in generated code */
     memcpy(p, call, sizeof call);
     printf("generated call %d\n", ((int (*)(void))p)() == getppid());
     mprotect(p, PAGE, PROT_READ | PROT_EXEC);

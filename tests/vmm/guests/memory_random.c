@@ -51,7 +51,8 @@ int main(int argc, char **argv) {
             break;
         case 2:
             if (mprotect(p, n * PAGE, prot) != (whole ? 0 : -1)) wrong(step, "mprotect", from, "answer");
-            for (long i = from; i < from + n && model[i].prot >= 0; i++) model[i].prot = (signed char)prot; /* up to the hole */
+            for (long i = from; i < from + n && model[i].prot >= 0; i++) model[i].prot = (signed char)prot;
+            /* up to the hole */
             break;
         case 3:
             for (long i = from; i < from + n; i++)

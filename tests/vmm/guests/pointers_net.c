@@ -12,7 +12,8 @@ static char spare[16384];
 static struct iovec two[2] = {{spare, 10}, {spare + 100, 20}};
 
 static void drain(int fd) { while (recv(fd, spare, sizeof spare, MSG_DONTWAIT) > 0) { } }
-static void feed(void) { drain(pair[1]); need(send(pair[0], "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde", 64, 0) == 64, "send"); }
+static void feed(void) { drain(pair[1]);
+    need(send(pair[0], "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde", 64, 0) == 64, "send"); }
 static struct sockaddr_in here(int fd) {
     struct sockaddr_in a;
     socklen_t n = sizeof a;
@@ -26,7 +27,8 @@ static long closed(long fd) { if (fd >= 0) close((int)fd); return some(fd); }
 #define FILL(n, ...) static void n(char *p) { __VA_ARGS__ }
 FILL(f_in, *(struct sockaddr_in *)p = here(udp);)
 FILL(f_any, ((struct sockaddr *)p)->sa_family = AF_INET;)
-FILL(f_16, *(int *)p = 16;) FILL(f_4, *(int *)p = 4;) FILL(f_big, *(int *)p = 4096;) FILL(f_minus, *(int *)p = -1;) FILL(f_short, *(int *)p = 2;)
+FILL(f_16, *(int *)p = 16;) FILL(f_4, *(int *)p = 4;) FILL(f_big, *(int *)p = 4096;) FILL(f_minus, *(int *)p = -1;)
+FILL(f_short, *(int *)p = 2;)
 FILL(f_text, memset(p, 'x', 64);)
 FILL(f_tv, ((struct timeval *)p)->tv_sec = 1;)
 FILL(f_prog, static struct sock_filter all = BPF_STMT(BPF_RET | BPF_K, 0xffff); *(struct sock_fprog *)p = (struct sock_fprog){1, &all};)
@@ -42,7 +44,8 @@ CALLX(c_bind, int s = socket(AF_INET, SOCK_DGRAM, 0); long r = SC(SYS_bind, s, p
 CALLX(c_sendto, long r = SC(SYS_sendto, pair[0], p, 64, 0, 0, 0); drain(pair[1]); return r;)
 CALLX(c_sendto_addr, long r = SC(SYS_sendto, udp, "x", 1, 0, p, 16); drain(udp); return r;)
 CALLX(c_recv, feed(); return SC(SYS_recvfrom, pair[1], p, 64, MSG_DONTWAIT, 0, 0);)
-static void to_self(void) { struct sockaddr_in a = here(udp); drain(udp); need(sendto(udp, "abc", 3, 0, (struct sockaddr *)&a, sizeof a) == 3, "sendto"); }
+static void to_self(void) { struct sockaddr_in a = here(udp); drain(udp);
+    need(sendto(udp, "abc", 3, 0, (struct sockaddr *)&a, sizeof a) == 3, "sendto"); }
 CALLX(c_recv_addr, int n = 16; to_self(); long r = SC(SYS_recvfrom, udp, spare, 10, MSG_DONTWAIT, p, &n); return r < 0 ? r : r * 100 + n;)
 CALLX(c_recv_len, to_self(); return SC(SYS_recvfrom, udp, spare, 10, MSG_DONTWAIT, spare + 100, p);)
 CALLX(c_name, int n = 16; long r = SC(SYS_getsockname, udp, p, &n); return r < 0 ? r : n;)
@@ -60,7 +63,8 @@ CALL(c_pair, ({ long r = SC(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, p); if (r =
 CALLX(c_getopt, int n = 4; long r = SC(SYS_getsockopt, tcp, SOL_SOCKET, SO_TYPE, p, &n); return r < 0 ? r : n;)
 CALL(c_getopt_len, SC(SYS_getsockopt, tcp, SOL_SOCKET, SO_TYPE, spare, p))
 CALLX(c_info, int n = 104; return SC(SYS_getsockopt, tcp, IPPROTO_TCP, TCP_INFO, p, &n);)
-CALL(c_setopt, SC(SYS_setsockopt, udp, SOL_SOCKET, SO_RCVBUF, p, 4)) CALL(c_settv, SC(SYS_setsockopt, udp, SOL_SOCKET, SO_SNDTIMEO, p, 16))
+CALL(c_setopt, SC(SYS_setsockopt, udp, SOL_SOCKET, SO_RCVBUF, p, 4))
+CALL(c_settv, SC(SYS_setsockopt, udp, SOL_SOCKET, SO_SNDTIMEO, p, 16))
 CALL(c_filter, SC(SYS_setsockopt, udp, SOL_SOCKET, SO_ATTACH_FILTER, p, sizeof(struct sock_fprog)))
 CALLX(c_code, struct sock_fprog f = {1, (void *)p}; return SC(SYS_setsockopt, udp, SOL_SOCKET, SO_ATTACH_FILTER, &f, sizeof f);)
 static long send_it(void *m) { long r = SC(SYS_sendmsg, pair[0], m, 0); drain(pair[1]); return r; }
@@ -79,7 +83,8 @@ CALLX(c_recv_base, struct iovec v[] = {{spare, 3}, {p, 40}}; struct msghdr m = {
 CALLX(c_send_ctl, struct msghdr m = {.msg_iov = two, .msg_iovlen = 1, .msg_control = p, .msg_controllen = CMSG_SPACE(4)}; return send_it(&m);)
 CALLX(c_recv_ctl, char b[CMSG_SPACE(4)]; struct msghdr m = {.msg_iov = two, .msg_iovlen = 1, .msg_control = b, .msg_controllen = CMSG_SPACE(4)};
     memset(b, 0, sizeof b); f_rights(b); drain(pair[1]); need(sendmsg(pair[0], &m, 0) == 10, "sendmsg");
-    m.msg_control = p; long r = SC(SYS_recvmsg, pair[1], &m, MSG_DONTWAIT); long flags = m.msg_flags, n = (long)m.msg_controllen;
+    m.msg_control = p; long r = SC(SYS_recvmsg, pair[1], &m, MSG_DONTWAIT);
+    long flags = m.msg_flags, n = (long)m.msg_controllen;
     for (int fd = pass + 1; fd < pass + 4; fd++) close(fd);
     return r < 0 ? r : r * 1000 + n + flags * 100;)
 CALLX(c_sendmmsg, long r = SC(SYS_sendmmsg, pair[0], p, 2, 0); drain(pair[1]); return r;)
@@ -87,16 +92,26 @@ CALLX(c_recvmmsg, feed(); feed(); send(pair[0], "second", 6, 0); struct timespec
 CALLX(c_recvmmsg_time, struct mmsghdr m = {.msg_hdr = {.msg_iov = two, .msg_iovlen = 1}}; feed(); return SC(SYS_recvmmsg, pair[1], &m, 1, 0, p);)
 
 static const struct row rows[] = {
-    {"connect", 16, f_in, c_connect, false}, {"bind", 16, f_any, c_bind, true}, {"sendto", 64, f_text, c_sendto, true}, {"sendto addr", 16, f_in, c_sendto_addr, false},
-    {"recvfrom", 64, 0, c_recv, true}, {"recvfrom addr", 16, 0, c_recv_addr, false}, {"recvfrom addrlen", 4, f_16, c_recv_len, true}, {"recvfrom addrlen -1", 4, f_minus, c_recv_len, true},
-    {"getsockname", 16, 0, c_name, false}, {"getsockname len", 4, f_16, c_name_len, true}, {"getsockname len 4096", 4, f_big, c_name_len, true}, {"getsockname len -1", 4, f_minus, c_name_len, true},
-    {"getpeername", 16, 0, c_peer, false}, {"getpeername len 2", 4, f_short, c_peer_len, true}, {"accept4", 16, 0, c_accept, false}, {"accept len", 4, f_16, c_accept_len, true},
-    {"socketpair", 8, 0, c_pair, true}, {"getsockopt", 4, 0, c_getopt, true}, {"getsockopt len", 4, f_4, c_getopt_len, true}, {"getsockopt len -1", 4, f_minus, c_getopt_len, true},
-    {"TCP_INFO", 104, 0, c_info, false}, {"setsockopt", 4, f_big, c_setopt, true}, {"SO_SNDTIMEO", 16, f_tv, c_settv, true}, {"SO_ATTACH_FILTER", 16, f_prog, c_filter, false},
-    {"SO_ATTACH_FILTER code", 8, f_code, c_code, true}, {"sendmsg", 56, f_msg, c_sendmsg, false}, {"recvmsg", 56, f_msg, c_recvmsg, false}, {"sendmsg name", 16, f_in, c_send_name, false},
-    {"recvmsg name", 16, 0, c_recv_name, false}, {"sendmsg iov", 32, f_iov, c_send_iov, false}, {"recvmsg iov", 32, f_iov, c_recv_iov, false}, {"sendmsg base", 40, f_text, c_send_base, true},
-    {"recvmsg base", 40, 0, c_recv_base, true}, {"sendmsg control", CMSG_SPACE(4), f_rights, c_send_ctl, true}, {"recvmsg control", CMSG_SPACE(4), 0, c_recv_ctl, true},
-    {"sendmmsg", 128, f_mmsg, c_sendmmsg, false}, {"recvmmsg", 128, f_mmsg, c_recvmmsg, false}, {"recvmmsg timeout", 16, f_ts, c_recvmmsg_time, false},
+    {"connect", 16, f_in, c_connect, false}, {"bind", 16, f_any, c_bind, true}, {"sendto", 64, f_text, c_sendto, true},
+    {"sendto addr", 16, f_in, c_sendto_addr, false},
+    {"recvfrom", 64, 0, c_recv, true}, {"recvfrom addr", 16, 0, c_recv_addr, false},
+    {"recvfrom addrlen", 4, f_16, c_recv_len, true}, {"recvfrom addrlen -1", 4, f_minus, c_recv_len, true},
+    {"getsockname", 16, 0, c_name, false}, {"getsockname len", 4, f_16, c_name_len, true},
+    {"getsockname len 4096", 4, f_big, c_name_len, true}, {"getsockname len -1", 4, f_minus, c_name_len, true},
+    {"getpeername", 16, 0, c_peer, false}, {"getpeername len 2", 4, f_short, c_peer_len, true},
+    {"accept4", 16, 0, c_accept, false}, {"accept len", 4, f_16, c_accept_len, true},
+    {"socketpair", 8, 0, c_pair, true}, {"getsockopt", 4, 0, c_getopt, true},
+    {"getsockopt len", 4, f_4, c_getopt_len, true}, {"getsockopt len -1", 4, f_minus, c_getopt_len, true},
+    {"TCP_INFO", 104, 0, c_info, false}, {"setsockopt", 4, f_big, c_setopt, true},
+    {"SO_SNDTIMEO", 16, f_tv, c_settv, true}, {"SO_ATTACH_FILTER", 16, f_prog, c_filter, false},
+    {"SO_ATTACH_FILTER code", 8, f_code, c_code, true}, {"sendmsg", 56, f_msg, c_sendmsg, false},
+    {"recvmsg", 56, f_msg, c_recvmsg, false}, {"sendmsg name", 16, f_in, c_send_name, false},
+    {"recvmsg name", 16, 0, c_recv_name, false}, {"sendmsg iov", 32, f_iov, c_send_iov, false},
+    {"recvmsg iov", 32, f_iov, c_recv_iov, false}, {"sendmsg base", 40, f_text, c_send_base, true},
+    {"recvmsg base", 40, 0, c_recv_base, true}, {"sendmsg control", CMSG_SPACE(4), f_rights, c_send_ctl, true},
+    {"recvmsg control", CMSG_SPACE(4), 0, c_recv_ctl, true},
+    {"sendmmsg", 128, f_mmsg, c_sendmmsg, false}, {"recvmmsg", 128, f_mmsg, c_recvmmsg, false},
+    {"recvmmsg timeout", 16, f_ts, c_recvmmsg_time, false},
 };
 
 int main(void) {
