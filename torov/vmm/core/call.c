@@ -146,6 +146,7 @@ static int64_t many_messages(struct tv_vm *vm, long nr, uint64_t a[6], bool send
  * such ones; NULL if none is asked for, or the array cannot be read. */
 static struct pollfd *poll_around(struct tv_vm *vm, gva at, unsigned n) {
     struct pollfd part[64], *copy = NULL;
+    if (n > 1u << 20) return NULL; /* beyond fs.nr_open: EINVAL */
     for (unsigned i = 0; i < n && !copy; i += 64) {
         unsigned m = n - i < 64 ? n - i : 64;
         if (tv_copy_in(vm, part, at + (uint64_t)i * sizeof *part, m * sizeof *part)) return NULL;
@@ -172,10 +173,19 @@ static bool selects_hidden(struct tv_vm *vm, gva set, int n) {
     return false;
 }
 
+/* A mask that holds while a call waits: a copy that lets a kick through, or an address that faults. */
+static uint64_t mask_in(struct tv_vm *vm, gva at, uint64_t size, uint64_t *copy) {
+    if (!at || size != sizeof *copy) return tv_ptr(vm, at);
+    if (tv_copy_in(vm, copy, at, sizeof *copy)) return tv_ptr(vm, 1);
+    *copy = sig_waiting(*copy);
+    return (uintptr_t)copy;
+}
+
 int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *c) {
     if (c->plain) return tv_cp(&tv_me->attention, nr, a);
     struct iovec iov[IOV_CAP];
     struct { uint64_t ptr, len; } set;
+    uint64_t mask;
     struct pollfd *polled = NULL;
     gva first = a[0];
     for (int i = 0; i < c->nargs; i++) {
@@ -201,10 +211,13 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
             return one_message(vm, nr, a, s->kind == A_MSGIN);
         case A_MMSGIN: case A_MMSGOUT:
             return many_messages(vm, nr, a, s->kind == A_MMSGIN);
+        case A_SIGSET:
+            a[i] = mask_in(vm, a[i], a[s->ref], &mask);
+            break;
         case A_SIGSETARG:
             if (!a[i]) break;
             if (tv_copy_in(vm, &set, a[i], sizeof set)) { a[i] = tv_ptr(vm, 1); break; }
-            set.ptr = tv_ptr(vm, set.ptr);
+            set.ptr = mask_in(vm, set.ptr, set.len, &mask);
             a[i] = (uintptr_t)&set;
             break;
         }

@@ -145,6 +145,7 @@ int64_t do_fork(struct tv_vm *vm, uint64_t flags, gva stack, uint64_t tls, gva p
     const char *what;
     if (pair[0] >= 0) close(pair[0]);
     vm->child = true;
+    if (vm->vfork_fd >= 0) close(vm->vfork_fd); /* our parent's, if it is a vfork child itself */
     vm->vfork_fd = pair[1];
     t->tid = gettid();
     t->clear_tid = flags & CLONE_CHILD_CLEARTID ? child_tid : 0;

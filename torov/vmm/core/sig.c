@@ -48,8 +48,10 @@ __attribute__((noinline, noclone)) long tv_cp(volatile int *attention, long nr, 
     return ret;
 }
 
+uint64_t sig_waiting(uint64_t mask) { return mask & ~(UNBLOCKABLE | FAULTS); }
+
 int host_mask(uint64_t mask) {
-    uint64_t m = mask & ~(UNBLOCKABLE | FAULTS);
+    uint64_t m = sig_waiting(mask);
     return (int)sys6(14, SIG_SETMASK, (uintptr_t)&m, 0, 8, 0, 0);
 }
 

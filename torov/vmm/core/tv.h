@@ -230,7 +230,7 @@ struct tv_call {
 };
 enum { SERVE_NONE, SERVE_HOST, SERVE_CORE, SERVE_DENY };
 enum { A_NUM, A_FD, A_ATFD, A_PATH, A_STR, A_IN, A_OUT, A_IO, A_FDSET, A_IOVIN, A_IOVOUT, A_MSGIN, A_MSGOUT,
-       A_MMSGIN, A_MMSGOUT, A_SIGSETARG, A_ADDR };
+       A_MMSGIN, A_MMSGOUT, A_SIGSET, A_SIGSETARG, A_ADDR };
 #define REF_CONST 0xff
 #define REF_DEREF 0x80 /* length is the u32 that the argument points to */
 extern const struct tv_call tv_calls[512];
@@ -270,6 +270,7 @@ int sig_kick(const struct tv_thread *t);
 bool sig_is_kick(int sig, const siginfo_t *info);
 void sig_note(int sig, siginfo_t *info, void *context);
 int host_mask(uint64_t mask);
+uint64_t sig_waiting(uint64_t mask); /* the same mask without what the monitor needs */
 int frame_push(struct tv_vm *vm, const struct tv_sigaction *act, const siginfo_t *info, uint64_t mask, const struct tv_regs *regs);
 
 /* thread.c */
