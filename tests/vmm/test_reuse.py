@@ -18,12 +18,12 @@ DIRTY = r"""
 #include <string.h>
 #include <sys/mman.h>
 int main(void) {
-    for (unsigned long at = 0x20000000; at < 0x40000000; at += 0x4000000) {
+    for (unsigned long at = 0x300000000; at < 0x320000000; at += 0x4000000) {
         char *p = mmap((void *)at, 4 << 20, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
         memset(p, 0xa5, 4 << 20);
     }
     for (int i = 0; i < 64; i++) memset(malloc(100000), 0x5a, 100000);
-    mprotect((void *)0x20001000, 4096, PROT_NONE);
+    mprotect((void *)0x300001000, 4096, PROT_NONE);
     unsigned mxcsr = 0x1fc0;
     unsigned short fcw = 0x27f;
     __asm__ volatile("ldmxcsr %0; fldcw %1; pcmpeqd %%xmm7, %%xmm7; fldpi" : : "m"(mxcsr), "m"(fcw) : "xmm7");
@@ -43,7 +43,7 @@ int main(void) {
     unsigned long x[2];
     __asm__ volatile("stmxcsr %0; fnstcw %1; movdqu %%xmm7, %2" : "=m"(mxcsr), "=m"(fcw), "=m"(x));
     int bad = 0;
-    for (unsigned long at = 0x20000000; at < 0x40000000; at += 0x4000000) {
+    for (unsigned long at = 0x300000000; at < 0x320000000; at += 0x4000000) {
         unsigned char v[1024];
         if (!mincore((void *)at, 4 << 20, v)) bad |= 1;
         char *p = mmap((void *)at, 4 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
