@@ -114,7 +114,7 @@ def test_files_that_cannot_be_run(hello: Path, cc: Compiler, tmp_path: Path) -> 
     cut.write_bytes(hello.read_bytes()[:3000])
     cut.chmod(0o755)
     assert "cut" in refused(cli("exec", cut), 126)
-    refused(cli("exec", ""), 125)
+    refused(cli("exec", ""), 127)  # execve(2) of an empty path is ENOENT; env(1) says 127
     refused(cli("exec", b"\xff\xfe"), 127)
 
 
@@ -291,3 +291,13 @@ def test_a_warm_start_imports_little(hello: Path, tmp_path: Path) -> None:
     policy = tmp_path / "p.json"
     policy.write_text('{"torov": 1, "default": "allow", "rules": [{"calls": ["socket"], "action": "deny"}]}')
     assert modules("exec", hello, "--policy", policy) & {"lief", "capstone", "keystone", "json"} == set()
+
+
+def test_patch_works_without_the_compiled_core(cc: Compiler, tmp_path: Path) -> None:
+    """A study of a binary needs neither KVM nor a compiler."""
+    program, out = str(cc(HELLO_C)), str(tmp_path / "out")
+    code = "import sys; sys.modules['torov.vmm._core'] = None; from torov.cli import main; sys.exit(main(sys.argv[1:]))"
+    for words in (["patch", program], ["patch", program, "--json"], ["patch", program, "--diff"], ["patch", program, "-o", out],
+                  ["patch", "--undo", out, "-o", out + ".back"]):  # fmt: skip
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=False)
+        assert (done.returncode, done.stderr) == (0, "")

@@ -12,7 +12,7 @@ import os
 from torov.policy import Policy
 from torov.policy import load as load_policy
 from torov.prepare import cache_of, image_of, images_of
-from torov.syscalls import by_number
+from torov.syscalls import name_of
 from torov.vmm.machine import EXITED, KILLED, SIGNALLED, Machine, Stop
 
 TYPE_CHECKING = False
@@ -39,16 +39,10 @@ class Result:
     def __init__(self, stop: Stop, stats: dict[str, int], calls: dict[str, int], denied: tuple[str, ...]) -> None:
         self.stop, self.stats, self.calls, self.denied = stop, stats, calls, denied
         self.exit_status = stop.exit_status
-        self.signal = stop.status if stop.kind == SIGNALLED else 0
+        self.signal = stop.signal
 
     def __repr__(self) -> str:
         return f"Result(exit_status={self.exit_status}, signal={self.signal}, exits={self.stats['exits']})"
-
-
-def name_of(nr: int) -> str:
-    """The name of a syscall number, or the number itself where Linux has no such call."""
-    call = by_number(nr)
-    return call.name if call else f"syscall {nr}"
 
 
 def run(

@@ -99,7 +99,7 @@ class _ExecWords:
     __slots__ = ("args", "file", "given")
 
     def __init__(self, words: list[str]) -> None:
-        self.file = ""
+        self.file: str | None = None
         self.args: list[str] = []
         self.given: dict[str, str] = {}
         valued = {name: value for name, value, _ in OPTIONS}
@@ -107,7 +107,7 @@ class _ExecWords:
         for word in rest:
             if word == "--":
                 self.args = list(rest)
-                if not self.file and self.args:
+                if self.file is None and self.args:
                     self.file = self.args.pop(0)
                 break
             name, equals, value = word.partition("=")
@@ -120,13 +120,13 @@ class _ExecWords:
                 elif equals and not valued[name]:
                     raise UsageError(f"{name} takes no value")
                 self.given[name] = value
-            elif not self.file and not (word.startswith("-") and len(word) > 1):
+            elif self.file is None and not (word.startswith("-") and len(word) > 1):
                 self.file = word
             else:
                 raise self._stray(word, list(rest))
 
     def _stray(self, word: str, rest: list[str]) -> UsageError:
-        if not self.file:
+        if self.file is None:
             import difflib
 
             near = difflib.get_close_matches(word, [name for name, _, _ in OPTIONS], 1)
@@ -150,7 +150,7 @@ def _exec(words: list[str]) -> int:
         from torov.policy import load
 
         policy = load(given["--policy"])
-    if not line.file:
+    if line.file is None:
         raise UsageError("no program given; write: torov exec FILE [-- ARG...]")
     from torov.prepare import cache_of, images_of
     from torov.vmm.machine import KILLED, SIGNALLED, Machine
@@ -174,7 +174,7 @@ def _exec(words: list[str]) -> int:
         source = policy.source if policy else "the built-in policy"
         stop = machine.run(None if "--quiet" in given else lambda notice: _notice(notice, source))
         if stop.kind == KILLED:
-            from torov.api import name_of
+            from torov.syscalls import name_of
 
             _say(f"killed {line.file}: {name_of(stop.nr)} is not allowed by {source}")
         elif stop.kind == SIGNALLED and stop.code > 0 and "--quiet" not in given:
@@ -200,7 +200,7 @@ def _errno_name(number: int) -> str:
 
 
 def _notice(notice: Stop, source: str) -> None:
-    from torov.api import name_of
+    from torov.syscalls import name_of
     from torov.vmm import machine
 
     name = name_of(notice.nr)

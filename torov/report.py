@@ -8,10 +8,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from torov.api import name_of
-from torov.doctor import Finding
-from torov.rewrite.report import Row
-from torov.vmm.machine import EXITED, SIGNALLED, Stop
+from torov.syscalls import name_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `torov patch` works without the compiled core
+    from torov.doctor import Finding
+    from torov.rewrite.report import Row
+    from torov.vmm.machine import Stop
 
 
 def _table(*columns: str, right: int = 0) -> Table:
@@ -39,7 +42,7 @@ def stats_document(stop: Stop, stats: Mapping[str, int], calls: Mapping[int, int
     """
     return {
         "exit_status": stop.exit_status,
-        "signal": stop.status if stop.kind == SIGNALLED else 0,
+        "signal": stop.signal,
         **stats,
         "syscalls": {name_of(nr): count for nr, count in calls.items()},
     }
@@ -48,7 +51,7 @@ def stats_document(stop: Stop, stats: Mapping[str, int], calls: Mapping[int, int
 def print_stats(stop: Stop, stats: Mapping[str, int], calls: Mapping[int, int]) -> None:
     """Print the counts of one run to standard error. Arguments as stats_document()."""
     console = _console(stderr=True)
-    end = f"exit status {stop.status}" if stop.kind == EXITED else f"ended, status {stop.exit_status}"
+    end = f"exit status {stop.status}" if stop.exited else f"ended, status {stop.exit_status}"
     console.print(f"torov: {end}; {stats['exits']} exits: {stats['hypercalls']} from patched sites, {stats['trapped']} trapped "
                   f"({stats['late']} patched at their first trap, {stats['gadgets']} gadgets), {stats['faults']} page faults, "
                   f"{stats['lost']} lost syscalls, {stats['denied']} denied")

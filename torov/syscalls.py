@@ -10,7 +10,7 @@ from torov.calls_x86_64 import CALLS
 from torov.callshape import CORE, DENY, HOST, Arg, Call
 
 __all__ = ["CALLS", "CORE", "DENY", "GROUPS", "HOST", "LIMIT", "Arg", "Call"]
-__all__ += ["by_name", "by_number", "nearest", "nearest_group"]
+__all__ += ["by_name", "by_number", "name_of", "nearest", "nearest_group"]
 
 LIMIT = 512
 """Numbers from here on are not looked up: no native x86-64 call is there (512 to 547 belong to x32)."""
@@ -50,6 +50,12 @@ def by_number(nr: int) -> Call | None:
 def by_name(name: str) -> Call | None:
     """The row of a name as asm/unistd_64.h spells it (``newfstatat``, ``pread64``), or None."""
     return _BY_NAME.get(name)
+
+
+def name_of(nr: int) -> str:
+    """The name of a syscall number, or the number itself where Linux has no such call."""
+    call = _BY_NUMBER.get(nr)
+    return call.name if call else f"syscall {nr}"
 
 
 def nearest(name: str) -> str:

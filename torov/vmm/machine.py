@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-EXITED, SIGNALLED, KILLED, FAILED = _lib.TV_EXITED, _lib.TV_SIGNALLED, _lib.TV_KILLED, _lib.TV_FAILED
+EXITED: int = _lib.TV_EXITED
+SIGNALLED: int = _lib.TV_SIGNALLED
+KILLED: int = _lib.TV_KILLED
+FAILED: int = _lib.TV_FAILED
 """How a guest can end: by exit(2), by a signal, by its policy, because the monitor could not go on."""
 DENIED, UNSERVED, GADGET, NO_TIME = _lib.TV_NOTE_DENIED, _lib.TV_NOTE_UNSERVED, _lib.TV_NOTE_GADGET, _lib.TV_NOTE_TIME
 """What a notice reports."""
@@ -45,6 +48,16 @@ class Stop:
         self.kind = 0 if notice else int(raw.kind)
         self.status, self.code, self.note = int(raw.status), int(raw.code), int(raw.note) if notice else 0
         self.nr, self.address, self.rip, self.errno = int(raw.nr), int(raw.addr), int(raw.rip), int(raw.err)
+
+    @property
+    def exited(self) -> bool:
+        """Whether it ended by exit(2)."""
+        return self.kind == EXITED
+
+    @property
+    def signal(self) -> int:
+        """Number of the signal that ended it, or 0."""
+        return self.status if self.kind == SIGNALLED else 0
 
     @property
     def exit_status(self) -> int:
