@@ -93,21 +93,6 @@ void thread_end_all(struct tv_vm *vm) {
     pthread_mutex_unlock(&vm->lock);
 }
 
-void thread_loop(struct tv_vm *vm) {
-    struct tv_thread *t = tv_me;
-    struct tv_exit x;
-    while (!__atomic_load_n(&vm->end.kind, __ATOMIC_ACQUIRE) && !t->gone) {
-        if (t->attention || t->restart) {
-            sig_attend(vm);
-            continue;
-        }
-        cpu_run(t->cpu, &x);
-        if (!t->stats.exits++ && !vm->stats.first_ns) vm->stats.first_ns = tv_now() - vm->began;
-        vm_exit(vm, &x);
-        if (t == vm->threads && vm->notices) return;
-    }
-}
-
 /* robust_list of get_robust_list(2): what futex_cleanup of the kernel does, on guest memory. */
 static void robust_one(struct tv_vm *vm, gva entry, int64_t offset, bool pending) {
     uint32_t word;
@@ -122,9 +107,11 @@ static void robust_one(struct tv_vm *vm, gva entry, int64_t offset, bool pending
 
 static void robust(struct tv_vm *vm) {
     struct { gva next; int64_t offset; gva pending; } head;
-    if (!tv_me->robust_list || tv_copy_in(vm, &head, tv_me->robust_list, sizeof head)) return;
+    gva list = tv_me->robust_list;
+    tv_me->robust_list = 0; /* once */
+    if (!list || tv_copy_in(vm, &head, list, sizeof head)) return;
     gva entry = head.next;
-    for (int i = 0; i < 2048 && (entry & ~1ull) != tv_me->robust_list; i++) {
+    for (int i = 0; i < 2048 && (entry & ~1ull) != list; i++) {
         gva next;
         bool bad = tv_copy_in(vm, &next, entry & ~1ull, 8);
         if ((entry & ~1ull) != (head.pending & ~1ull)) robust_one(vm, entry & ~1ull, head.offset, false);
@@ -132,6 +119,22 @@ static void robust(struct tv_vm *vm) {
         entry = next;
     }
     if (head.pending & ~1ull) robust_one(vm, head.pending & ~1ull, head.offset, true);
+}
+
+void thread_loop(struct tv_vm *vm) {
+    struct tv_thread *t = tv_me;
+    struct tv_exit x;
+    while (!__atomic_load_n(&vm->end.kind, __ATOMIC_ACQUIRE) && !t->gone) {
+        if (t->attention || t->restart) {
+            sig_attend(vm);
+            continue;
+        }
+        cpu_run(t->cpu, &x);
+        if (!t->stats.exits++ && !vm->stats.first_ns) vm->stats.first_ns = tv_now() - vm->began;
+        vm_exit(vm, &x);
+        if (t == vm->threads && vm->notices) return;
+    }
+    if (!t->gone) robust(vm); /* exit_group(2) or a signal: every thread leaves its locks */
 }
 
 /* exit(2) of one thread, as the guest sees it. */
@@ -308,4 +311,5 @@ int64_t core_clone3(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
 void exec_alone(struct tv_vm *vm) {
     vm_end(vm, (struct tv_stop){.kind = TV_SIGNALLED, .status = SIGKILL});
     thread_end_all(vm);
+    robust(vm);
 }
