@@ -32,7 +32,7 @@ OPTIONS = (
 """Long name, the name of its value or "", and what it does."""
 
 VERBS = (
-    ("exec", "run a static program as a virtual machine under a policy"),
+    ("exec", "run a program as a virtual machine under a policy"),
     ("patch", "show what would be changed in a program and why; write or undo a patched copy"),
     ("doctor", "look whether and how this machine can run guests"),
 )
@@ -88,7 +88,7 @@ def _exec_help() -> str:
     rows = "\n".join(f"  {f'{name} {value}':<{width}}  {text}" for name, value, text in OPTIONS)
     return (
         "Usage: torov exec [OPTION...] FILE [OPTION...] [-- ARG...]\n\n"
-        "Run the static executable FILE as a virtual machine; everything after -- is its own.\n\n"
+        "Run the executable FILE as a virtual machine; everything after -- is its own.\n\n"
         f"Options:\n{rows}\n\n{_EPILOG}"
     )
 
