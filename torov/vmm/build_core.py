@@ -39,7 +39,7 @@ _SERVE = {HOST: "SERVE_HOST", SERVED_BY_CORE: "SERVE_CORE", DENY: "SERVE_DENY"}
 
 def _argument(arg: Arg) -> str:
     kind = "A_NUM" if arg.kind in SCALARS else _KINDS[arg.kind]
-    if arg.name == "sigmask" and arg.kind == "in":  # put in place of the thread's while the call waits
+    if arg.name == "sigmask" and arg.kind == "in":  # in place of the thread's while the call waits; of a signalfd
         kind = "A_SIGSET"
     length = arg.length
     if length is None:

@@ -173,7 +173,7 @@ static bool selects_hidden(struct tv_vm *vm, gva set, int n) {
     return false;
 }
 
-/* A mask that holds while a call waits: a copy that lets a kick through, or an address that faults. */
+/* A mask that holds while a call waits, or of a signalfd: a copy that lets a kick through, or an address that faults. */
 static uint64_t mask_in(struct tv_vm *vm, gva at, uint64_t size, uint64_t *copy) {
     if (!at || size != sizeof *copy) return tv_ptr(vm, at);
     if (tv_copy_in(vm, copy, at, sizeof *copy)) return tv_ptr(vm, 1);

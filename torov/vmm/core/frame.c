@@ -46,7 +46,6 @@ int frame_push(struct tv_vm *vm, const struct tv_sigaction *act, const siginfo_t
     if (t->altstack.size && on_altstack(&t->altstack, fp) && !on_altstack(&t->altstack, sp)) return -EFAULT;
     f.uc.flags = UC_FLAGS;
     f.uc.stack = t->altstack;
-    if (!t->altstack.size) f.uc.stack.flags = 2;
     f.uc.mc = (struct sigctx){old->r8, old->r9, old->r10, old->r11, old->r12, old->r13, old->r14, old->r15, old->rdi, old->rsi,
         old->rbp, old->rbx, old->rdx, old->rax, old->rcx, old->rsp, old->rip, old->rflags, .cs = 0x33, .ss = 0x2b,
         .err = t->fault_error, .trapno = t->fault_vector, .oldmask = mask, .cr2 = t->fault_cr2, .fpstate = fp};
@@ -75,7 +74,6 @@ int frame_push(struct tv_vm *vm, const struct tv_sigaction *act, const siginfo_t
     now->rsp = sp;
     now->rip = act->handler;
     now->rflags &= ~0x10500ull; /* RF DF TF */
-    t->fault_error = t->fault_vector = t->fault_cr2 = 0;
     return 0;
 }
 

@@ -90,12 +90,14 @@ int sig_kick(const struct tv_thread *t) {
 
 static uint64_t changed; /* dispositions of the host process that are not as we found them */
 
-static void mirror(int sig, uint64_t handler) {
+static void mirror(int sig, const struct tv_sigaction *act) {
+    uint64_t handler = act->handler;
     if (BIT(sig) & (FAULTS | UNBLOCKABLE)) return;
     changed |= BIT(sig);
     struct host_act h = {.handler = handler == 1 ? SIG_IGN : SIG_DFL};
     if (handler > 1 || (handler == 0 && BIT(sig) & NOTED_DEFAULT))
         h = (struct host_act){(void *)sig_note, SA_SIGINFO | SA_RESTART | SA_RESTORER_, (void *)host_restorer, ~(UNBLOCKABLE | FAULTS)};
+    h.flags |= act->flags & (SA_NOCLDSTOP | SA_NOCLDWAIT); /* about the children, who are the host's */
     sys6(13, (uint64_t)sig, (uintptr_t)&h, 0, 8, 0, 0);
 }
 
@@ -120,7 +122,7 @@ void sig_start(struct tv_vm *vm) {
         if (BIT(s) & (UNBLOCKABLE | FAULTS)) continue;
         uint64_t want = vm->act[s].handler;
         if (!(changed & BIT(s))) sys6(13, (uint64_t)s, 0, (uintptr_t)&saved[s], 8, 0, 0);
-        if (want > 1 || BIT(s) & NOTED_DEFAULT || saved[s].handler != (void *)want) mirror(s, want);
+        if (want > 1 || BIT(s) & NOTED_DEFAULT || saved[s].handler != (void *)want) mirror(s, &vm->act[s]);
     }
     host_mask(tv_me->sigmask);
 }
@@ -146,7 +148,7 @@ static void deliver(struct tv_vm *vm, const siginfo_t *info, const struct tv_reg
     struct tv_sigaction act = vm->act[sig];
     if (act.handler > 1 && act.flags & SA_RESETHAND) {
         vm->act[sig].handler = 0;
-        mirror(sig, 0);
+        mirror(sig, &vm->act[sig]);
     }
     pthread_mutex_unlock(&vm->lock);
     if (act.handler <= 1) {
@@ -217,7 +219,7 @@ int64_t core_rt_sigaction(struct tv_vm *vm, uint64_t a[6], const struct tv_call 
     if (a[1]) {
         new.mask &= ~UNBLOCKABLE;
         vm->act[sig] = new;
-        mirror(sig, new.handler);
+        mirror(sig, &new);
     }
     pthread_mutex_unlock(&vm->lock);
     return a[2] && tv_copy_out(vm, a[2], &old, sizeof old) ? -EFAULT : 0;
@@ -343,6 +345,6 @@ void sig_clear(struct tv_vm *vm) { /* CLONE_CLEAR_SIGHAND */
     for (int s = 1; s <= 64; s++)
         if (vm->act[s].handler > 1) {
             vm->act[s] = (struct tv_sigaction){0};
-            mirror(s, 0);
+            mirror(s, &vm->act[s]);
         }
 }

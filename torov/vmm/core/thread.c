@@ -24,7 +24,6 @@ struct tv_thread *thread_new(struct tv_vm *vm) {
     struct tv_thread *t = calloc(1, sizeof *t);
     if (!t) return NULL;
     t->vm = vm;
-    t->altstack.flags = 2;
     return t;
 }
 
@@ -242,6 +241,7 @@ static int64_t new_thread(struct tv_vm *vm, struct tv_clone *args) {
     pthread_cond_init(&s->go, NULL);
     t->start = s;
     t->sigmask = tv_me->sigmask;
+    t->altstack.flags = 2; /* SS_DISABLE; only a process that never had one starts with 0 */
     if (s->flags & CLONE_CHILD_CLEARTID) t->clear_tid = s->child_tid;
     if ((r = prepare(vm, t, s))) goto fail;
     uint64_t all = ~0ull, old;

@@ -1,0 +1,20 @@
+"""Signals of a guest, each fact as natively."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from running import GUESTS, build, compare
+from support import Compiler
+
+pytestmark = pytest.mark.kvm
+
+CASES = re.findall(r"\bCASE\((\w+)\)", (GUESTS / "signals.c").read_text())
+STATUS = {"no_stack": 139, "blocked_fault": 139, "ignored_fault": 139, "double_fault": 139}
+
+@pytest.mark.parametrize("case", CASES)
+def test_signals(cc: Compiler, tmp_path: Path, case: str) -> None:
+    native = compare(build(cc, "signals", "glibc", "-pthread", "-lm"), case, where=tmp_path)
+    assert native.status == STATUS.get(case, 0)
