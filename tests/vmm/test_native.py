@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -39,7 +40,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (top / "t.tar.gz").write_bytes(gzip.compress((top / "t.tar").read_bytes(), mtime=0))
     with open(top / "fs.img", "wb") as image:
         image.truncate(8 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-F", "fs.img"], cwd=top, check=True, capture_output=True)
+    tools = os.environ["PATH"] + ":/usr/sbin:/sbin"  # not on every user's path
+    mkfs = shutil.which("mkfs.ext4", path=tools)
+    assert mkfs, "mkfs.ext4 is needed; on Debian: apt-get install e2fsprogs"
+    subprocess.run([mkfs, "-q", "-F", "fs.img"], cwd=top, check=True, capture_output=True)
     return top
 
 
