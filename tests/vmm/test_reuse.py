@@ -85,3 +85,31 @@ def test_a_guest_that_died_leaves_a_usable_vm(cc: Compiler) -> None:
     fault = cc("int main(void) { return *(volatile int *)8; }", "glibc")
     clean = cc(CLEAN, "glibc")
     assert in_turn(*[fault, clean] * 5) == "139 0\nbad 0 mxcsr 1f80 fcw 37f\n4 0\n" * 5
+
+
+TWO = """
+import sys, threading, torov
+from torov.errors import MachineError
+for word in sys.argv[1:]:
+    torov.image_of(word)
+first = threading.Thread(target=lambda: torov.run(sys.argv[1], ["10"]))
+first.start()
+import time; time.sleep(0.5)
+try:
+    torov.run(sys.argv[2])
+except MachineError as error:
+    print(error)
+first.join()
+print(torov.run(sys.argv[2]).exit_status)
+"""
+
+
+def test_one_guest_at_a_time(cc: Compiler) -> None:
+    """Signals and limits belong to the process; a second guest is refused, and the first is not harmed."""
+    sleeper = cc("#include <unistd.h>\nint main(void) { usleep(1500000); return 0; }", "glibc")
+    clean = cc(CLEAN, "glibc")
+    done = subprocess.run([sys.executable, "-c", TWO, sleeper, clean], capture_output=True, text=True, cwd=ROOT, timeout=60,
+                          check=False)  # fmt: skip
+    assert done.stderr == ""
+    refusal = "another guest runs in this process: Device or resource busy\n"
+    assert done.stdout == refusal + "bad 0 mxcsr 1f80 fcw 37f\n4\n"

@@ -326,8 +326,16 @@ void vm_exit(struct tv_vm *vm, struct tv_exit *x) {
     }
 }
 
+/* Signals, their handlers and the descriptors' limit are the process's: one guest at a time. */
+static struct tv_vm *running;
+
 int tv_run(struct tv_vm *vm, struct tv_stop *stop) {
+    struct tv_vm *none = NULL;
     struct tv_thread *t = vm->threads;
+    if (!__atomic_compare_exchange_n(&running, &none, vm, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+        tv_fail(stop, "another guest runs in this process", EBUSY);
+        return stop->kind;
+    }
     uint64_t t0 = vm->began = tv_now();
     tv_me = t;
     sig_start(vm);
@@ -348,6 +356,7 @@ int tv_run(struct tv_vm *vm, struct tv_stop *stop) {
         *stop = vm->end;
     }
     pthread_mutex_unlock(&vm->lock);
+    __atomic_store_n(&running, NULL, __ATOMIC_RELEASE);
     return stop->kind;
 }
 
