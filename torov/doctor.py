@@ -70,8 +70,11 @@ def _device() -> Finding:
             group = grp.getgrgid(status.st_gid).gr_name
         except KeyError:
             group = str(status.st_gid)
-        return Finding(path, f"uid {os.getuid()} may not open it: {error.strerror}", False, True,
-                       f"usermod -aG {group} $USER and log in again, or run as root")
+        advice = f"usermod -aG {group} $USER and log in again, or run as root"
+        if status.st_mode & 0o060 != 0o060 or group == "root":  # the group would not help, or is too much
+            advice = "as root: chgrp kvm /dev/kvm && chmod g+rw /dev/kvm && usermod -aG kvm $USER; then log in again"
+        found = f"uid {os.getuid()} may not open it: {error.strerror} (mode {status.st_mode & 0o777:o}, group {group})"
+        return Finding(path, found, False, True, advice)
     return Finding(path, f"usable by uid {os.getuid()}, mode {status.st_mode & 0o777:o}", True, True)
 
 
