@@ -14,6 +14,7 @@ pytestmark = pytest.mark.kvm
 CASES = re.findall(r"\bCASE\((\w+)\)", (GUESTS / "signals.c").read_text())
 STATUS = {"no_stack": 139, "blocked_fault": 139, "ignored_fault": 139, "double_fault": 139}
 
+
 @pytest.mark.parametrize("case", CASES)
 def test_signals(cc: Compiler, tmp_path: Path, case: str) -> None:
     native = compare(build(cc, "signals", "glibc", "-pthread", "-lm"), case, where=tmp_path)

@@ -205,8 +205,9 @@ static void cancel(void) {
         start(&threads[0], cancelled, (void *)i, 0);
         while (!__atomic_load_n(&gate, __ATOMIC_SEQ_CST)) sched_yield();
         rest_ms(i % 2 ? 20 : 0);
-        printf("%ld cancel %d\n", i, pthread_cancel(threads[0]));
+        int r = pthread_cancel(threads[0]);
         pthread_join(threads[0], &v);
+        printf("%ld cancel %d\n", i, r);
         printf("%d\n", v == PTHREAD_CANCELED);
     }
     printf("lock %d\n", pthread_mutex_trylock(&lock));

@@ -125,8 +125,12 @@ static int cached(struct tv_vm *vm, const char *path) {
 /* `python -m torov.prepare PATH` prints the path of the image. No wait of the guest comes between. */
 static int made(struct tv_vm *vm, const char *path) {
     int out[2], status = -1;
-    char name[PATH_MAX];
+    char name[PATH_MAX], ours[PATH_MAX + 64];
     size_t n = 0;
+    if (!strncmp(path, "/proc/self/", 11)) { /* the helper is another process, and has not what exec closes */
+        snprintf(ours, sizeof ours, "/proc/%d/%s", getpid(), path + 11);
+        path = ours;
+    }
     if (pipe2(out, O_CLOEXEC)) return -EAGAIN;
     long pid = sys6(56, 0, 0, 0, 0, 0, 0); /* clone without an exit signal */
     if (pid == 0) {
@@ -134,6 +138,10 @@ static int made(struct tv_vm *vm, const char *path) {
         uint64_t none = 0;
         sys6(14, SIG_SETMASK, (uintptr_t)&none, 0, 8, 0, 0);
         sys6(33, (uint64_t)out[1], 1, 0, 0, 0, 0);
+        if (vm->flags & TV_F_QUIET) {
+            long null = sys6(2, (uintptr_t)"/dev/null", O_WRONLY, 0, 0, 0, 0);
+            if (null >= 0) sys6(33, (uint64_t)null, 2, 0, 0, 0, 0);
+        }
         sys6(59, (uintptr_t)vm->helper.python, (uintptr_t)argv, (uintptr_t)vm->helper.envp, 0, 0, 0);
         sys6(231, 126, 0, 0, 0, 0, 0);
     }
@@ -177,8 +185,8 @@ static int interpreter(const char *path, const uint8_t *head, char out[PATH_MAX]
 
 static int keep_open(int fd) { return fcntl(fd, F_SETFD, 0); }
 
-/* Does not come back if it succeeds. */
-static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argvp, gva envpp) {
+/* Does not come back if it succeeds. closes: shown is below a descriptor that exec closes, so no interpreter could open it. */
+static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argvp, gva envpp, bool closes) {
     struct words argv = {0}, envp = {0};
     uint8_t head[HEAD + 1];
     char exe[PATH_MAX], interp[PATH_MAX] = "", real[PATH_MAX];
@@ -192,6 +200,7 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
     snprintf(first, sizeof first, "%s", shown);
     while (!r && head[0] == '#' && head[1] == '!') {
         if (depth++ == SCRIPT_DEPTH) { r = -ELOOP; break; }
+        if (closes && depth == 1) { r = -ENOENT; break; }
         r = script(&argv, depth == 1 ? first : exe, head);
         if (!r && depth == 1) snprintf(exe, sizeof exe, "%s", first);
         if (!r) r = head_of(exe, head);
@@ -210,8 +219,8 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
         const char *name = strrchr(real, '/');
         const char *run[] = {name ? name + 1 : real, number, NULL}, *none[] = {NULL};
         if (keep_open(image) || (loader >= 0 && keep_open(loader)) || keep_open(spec)) r = -errno;
+        if (!r && !exec_alone(vm)) r = -EINTR; /* another thread ends us */
         if (!r) {
-            exec_alone(vm); /* the other threads end here */
             sig_for_exec(vm);
             r = (int)sys6(59, (uintptr_t)vm->helper.runner, (uintptr_t)run, (uintptr_t)none, 0, 0, 0);
             vm_end(vm, (struct tv_stop){.kind = TV_SIGNALLED, .status = SIGKILL}); /* past the point of no return, as Linux */
@@ -229,7 +238,7 @@ int64_t core_execve(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     if (n < 0) return n;
     if (!n) return -ENOENT;
     if (proc_exe_path(path)) snprintf(path, sizeof path, "%s", vm->exe);
-    return do_exec(vm, path, path, a[1], a[2]);
+    return do_exec(vm, path, path, a[1], a[2], false);
 }
 
 int64_t core_execveat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
@@ -239,10 +248,13 @@ int64_t core_execveat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) 
     if (a[4] & ~0x1100ull) return -EINVAL; /* AT_SYMLINK_NOFOLLOW AT_EMPTY_PATH */
     if (fd_hidden(vm, a[0])) return -EBADF;
     if (!n && !(a[4] & 0x1000)) return -ENOENT;
-    if (path[0] == '/' || (int)a[0] == AT_FDCWD) return do_exec(vm, path, path, a[2], a[3]);
-    if (fcntl((int)a[0], F_GETFD) < 0) return -EBADF;
+    struct stat st;
+    if (a[4] & AT_SYMLINK_NOFOLLOW && n && !fstatat((int)a[0], path, &st, AT_SYMLINK_NOFOLLOW) && S_ISLNK(st.st_mode)) return -ELOOP;
+    if (path[0] == '/' || (int)a[0] == AT_FDCWD) return do_exec(vm, path, path, a[2], a[3], false);
+    int kept = fcntl((int)a[0], F_GETFD);
+    if (kept < 0) return -EBADF;
     char shown[PATH_MAX + 32];
     snprintf(full, sizeof full, n ? "/proc/self/fd/%d/%s" : "/proc/self/fd/%d", (int)a[0], path);
     snprintf(shown, sizeof shown, n ? "/dev/fd/%d/%s" : "/dev/fd/%d", (int)a[0], path);
-    return do_exec(vm, full, shown, a[2], a[3]);
+    return do_exec(vm, full, shown, a[2], a[3], kept & FD_CLOEXEC);
 }

@@ -128,10 +128,18 @@ void sig_start(struct tv_vm *vm) {
 }
 
 void sig_stop(struct tv_vm *vm) {
+    struct host_act ignore = {.handler = SIG_IGN};
+    uint64_t left = 0;
     if (!active) return;
     active = false;
-    for (int s = 1; s <= 64; s++)
-        if (changed & BIT(s)) sys6(13, (uint64_t)s, (uintptr_t)&saved[s], 0, 8, 0, 0);
+    sys6(127, (uintptr_t)&left, 8, 0, 0, 0, 0);
+    for (int s = 1; s <= 64; s++) {
+        if (left & BIT(s)) { /* still pending: it was the guest's, and ends with it */
+            if (!(changed & BIT(s))) sys6(13, (uint64_t)s, 0, (uintptr_t)&saved[s], 8, 0, 0);
+            sys6(13, (uint64_t)s, (uintptr_t)&ignore, 0, 8, 0, 0);
+        }
+        if ((changed | left) & BIT(s)) sys6(13, (uint64_t)s, (uintptr_t)&saved[s], 0, 8, 0, 0);
+    }
     changed = 0;
     sys6(14, SIG_SETMASK, (uintptr_t)&saved_mask, 0, 8, 0, 0);
 }

@@ -4,15 +4,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define MAGIC 0x31767274u
+#define STACK_MOST (64ull << 20) /* of a stack without a limit, as in place_stack() */
 struct blob { /* strings follow: exe, execfn, cache, version, python, runner, then the three lists */
     uint32_t magic, flags;
     int32_t image, loader;
-    uint32_t nhelper, nargv, nenvp;
+    uint32_t nhelper, nargv, nenvp, rlim_own;
     int16_t actions[512];
+    uint64_t rlim[16][2];
 };
 
 static int put(int fd, const void *data, size_t n) {
@@ -33,6 +36,8 @@ int spec_write(struct tv_vm *vm, int *out, int image, int loader, const char *ex
     const struct tv_helper *h = &vm->helper;
     struct blob b = {.magic = MAGIC, .flags = vm->flags & 0xffff, .image = image, .loader = loader, .nargv = (uint32_t)nargv, .nenvp = (uint32_t)nenvp};
     memcpy(b.actions, vm->actions, sizeof b.actions);
+    memcpy(b.rlim, vm->rlim, sizeof b.rlim);
+    b.rlim_own = vm->rlim_own;
     while (h->envp && h->envp[b.nhelper]) b.nhelper++;
     int fd = memfd_create("torov-exec", MFD_CLOEXEC), r = fd < 0 ? -errno : 0;
     if (!r) r = put(fd, &b, sizeof b);
@@ -75,6 +80,7 @@ int tv_runner(int fd) {
     s.loader_fd = b->loader;
     s.actions = b->actions;
     s.flags = b->flags | TV_F_RUNNER;
+    if (b->rlim_own & 1u << RLIMIT_STACK) s.stack_size = b->rlim[RLIMIT_STACK][0] < STACK_MOST ? b->rlim[RLIMIT_STACK][0] | 1 : STACK_MOST;
     close(fd);
     struct tv_vm *vm = tv_create(&s, &why);
     close(s.image_fd);
@@ -85,6 +91,8 @@ int tv_runner(int fd) {
         return 125;
     }
     vm->child = true;
+    memcpy(vm->rlim, b->rlim, sizeof b->rlim);
+    vm->rlim_own = b->rlim_own;
     tv_me = vm->threads;
     sig_start(vm);
     vm_run_to_end(vm);

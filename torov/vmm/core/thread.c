@@ -66,7 +66,7 @@ static void give_cpu(struct tv_vm *vm, struct tv_cpu *cpu) {
     pthread_mutex_unlock(&vm->lock);
 }
 
-void vm_end(struct tv_vm *vm, struct tv_stop end) {
+bool vm_end(struct tv_vm *vm, struct tv_stop end) {
     pthread_mutex_lock(&vm->lock);
     bool first = !vm->end.kind;
     if (first) vm->end = end;
@@ -75,13 +75,14 @@ void vm_end(struct tv_vm *vm, struct tv_stop end) {
         for (struct tv_thread *t = vm->threads; t; t = t->next)
             if (t != tv_me && t->tid && !t->gone) sig_kick(t);
     pthread_mutex_unlock(&vm->lock);
+    return first;
 }
 
 /* The others see vm->end before they enter the guest again; a kick that came too early is repeated. */
-void thread_end_all(struct tv_vm *vm) {
+static void end_others(struct tv_vm *vm, int left) {
     struct timespec t;
     pthread_mutex_lock(&vm->lock);
-    while (vm->pthreads) {
+    while (vm->pthreads > left) {
         for (struct tv_thread *o = vm->threads; o; o = o->next)
             if (o != tv_me && o->tid && !o->gone) sig_kick(o);
         clock_gettime(CLOCK_REALTIME, &t);
@@ -91,6 +92,8 @@ void thread_end_all(struct tv_vm *vm) {
     }
     pthread_mutex_unlock(&vm->lock);
 }
+
+void thread_end_all(struct tv_vm *vm) { end_others(vm, 0); }
 
 /* robust_list of get_robust_list(2): what futex_cleanup of the kernel does, on guest memory. */
 static void robust_one(struct tv_vm *vm, gva entry, int64_t offset, bool pending) {
@@ -307,9 +310,15 @@ int64_t core_clone3(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     return do_clone(vm, &s);
 }
 
-/* exec(2) ends the other threads; what comes after cannot fail any more, or ends the program as in Linux. */
-void exec_alone(struct tv_vm *vm) {
-    vm_end(vm, (struct tv_stop){.kind = TV_SIGNALLED, .status = SIGKILL});
-    thread_end_all(vm);
+/* exec(2) ends the other threads; what comes after cannot fail any more, or ends the program as in Linux. The thread that
+ * called tv_run() cannot end before us: it waits, and the host's execve() ends it. false: another thread was first. */
+bool exec_alone(struct tv_vm *vm) {
+    if (!vm_end(vm, (struct tv_stop){.kind = TV_SIGNALLED, .status = SIGKILL})) return false;
+    pthread_mutex_lock(&vm->lock);
+    tv_me->gone = true; /* no kick from here on: the new program would die of it */
+    pthread_mutex_unlock(&vm->lock);
+    end_others(vm, tv_me != vm->threads);
     robust(vm);
+    sys6(39, 0, 0, 0, 0, 0, 0); /* getpid(2): a kick that was sent before has come when it returns */
+    return true;
 }

@@ -279,13 +279,13 @@ void thread_loop(struct tv_vm *vm);
 void thread_merge(struct tv_thread *t);
 void thread_end_all(struct tv_vm *vm);      /* end is set: stop the others and wait for them */
 int thread_cpu(struct tv_vm *vm, struct tv_cpu **out);
-void vm_end(struct tv_vm *vm, struct tv_stop end);
+bool vm_end(struct tv_vm *vm, struct tv_stop end); /* was it the first? */
 bool pool_take(struct tv_vm *vm);
 bool pool_give(struct tv_vm *vm);
 void vm_run_to_end(struct tv_vm *vm) __attribute__((noreturn));
 void note_write(const struct tv_vm *vm, const struct tv_stop *s);
 int socketpair_hidden(struct tv_vm *vm, int pair[2]);
-void exec_alone(struct tv_vm *vm);
+bool exec_alone(struct tv_vm *vm);
 void sig_for_exec(struct tv_vm *vm);
 void sig_clear(struct tv_vm *vm);
 bool proc_exe_path(const char *path);

@@ -1,0 +1,45 @@
+"""Processes of a guest, each fact as natively; the policy in all of them; nothing is left behind."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from running import GUESTS, build, compare, run, torov
+from support import Compiler
+
+pytestmark = pytest.mark.kvm
+
+CASES = re.findall(r"\bCASE\((\w+)\)", (GUESTS / "processes.c").read_text())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_processes(cc: Compiler, tmp_path: Path, case: str) -> None:
+    assert compare(build(cc, "processes", "glibc", "-pthread"), case, where=tmp_path).status == 0
+
+
+def test_the_policy_holds_in_children_and_after_exec(tmp_path: Path) -> None:
+    """A shell's child, and the program that it becomes, are refused what the shell is refused."""
+    policy = tmp_path / "p.json"
+    policy.write_text('{"torov": 1, "default": "builtin", "rules": [{"calls": ["mkdir"], "action": {"errno": "EPERM"}}]}')
+    made = tmp_path / "made"
+    script = f"mkdir {made}; (mkdir {made}); sh -c 'mkdir {made}'; echo end"
+    done = run(torov("/bin/sh", "-c", script, options=("--policy", policy)))
+    assert done.out == "end\n"
+    assert not made.exists()
+    assert done.err.count("Operation not permitted") == 3
+    assert done.err.count("torov: denied mkdir = EPERM") >= 3
+
+
+def test_no_process_is_left_behind(tmp_path: Path) -> None:
+    """A child that outlives its parent goes on, as natively; when it is over too, nothing of torov is left."""
+    done = run(torov("/bin/sh", "-c", f"(sleep 0.3; echo late > {tmp_path}/late; exit 0) & echo $$ $!"))
+    pids = done.out.split()
+    assert done.status == 0
+    assert (tmp_path / "late").read_text() == "late\n"  # run() reads to the end of the child's output
+    deadline = time.monotonic() + 5
+    while any(Path("/proc", pid).exists() for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not [pid for pid in pids if Path("/proc", pid).exists()]
