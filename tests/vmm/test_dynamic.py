@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from running import compare, run, torov
+from support import Compiler
 
 pytestmark = pytest.mark.kvm
 
@@ -85,3 +86,58 @@ def test_repository(tmp_path: Path) -> None:
     done = run(torov(git, "clone", "-q", f"file://{work}", str(tmp_path / "clone")))
     assert (done.status, done.err) == (0, "")
     assert run([git, "log", "--format=%H"], cwd=work).out == run([git, "log", "--format=%H"], cwd=tmp_path / "clone").out
+
+
+FIRST_CALLS = """
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+static char space[256];
+static struct utsname name; static struct rusage usage; static struct sysinfo info;
+static int calls(int n) {
+    switch (n) {
+    case 0: return getppid() > 0; case 1: return getuid() == geteuid();
+    case 2: return getgid() == getegid(); case 3: return sched_yield();
+    case 4: return getpgrp() > 0; case 5: return getsid(0) > 0; case 6: return chdir(".");
+    case 7: return access(".", 0); case 8: return uname(&name);
+    case 9: return getrusage(0, &usage); case 10: return sysinfo(&info);
+    case 11: return getpriority(0, 0) < 40; case 12: return close(-1);
+    case 13: return getcwd(space, sizeof space) != NULL; case 14: return lseek(-1, 0, 0) < 0;
+    case 15: return dup(-1); case 16: return fsync(-1);
+    case 17: return unlink("none"); case 18: return rmdir("none");
+    case 19: return link("none", "none"); case 20: return truncate("none", 0);
+    case 21: return chmod("none", 0); case 22: return sched_getscheduler(0);
+    case 23: return getgroups(0, NULL) >= 0;
+    default: return munlock(space, 1) <= 0;
+    }
+}
+static pthread_barrier_t together;
+static void *run(void *arg) {
+    long total = 0;
+    for (int n = 0; n < 25; n++) { pthread_barrier_wait(&together); total += calls(n); }
+    return (void *)total;
+}
+int main(void) {
+    pthread_t t[8]; long total = 0; void *one;
+    pthread_barrier_init(&together, NULL, 8);
+    for (int i = 0; i < 8; i++) pthread_create(&t[i], NULL, run, NULL);
+    for (int i = 0; i < 8; i++) { pthread_join(t[i], &one); total += (long)one; }
+    printf("%ld\\n", total);
+    return 0;
+}
+"""
+
+
+def test_threads_that_reach_an_unpatched_call_together(cc: Compiler, tmp_path: Path) -> None:
+    """Each call of the library is patched at its first use, while other threads are on their way through the same one."""
+    program = cc(FIRST_CALLS, "dynamic", "-pthread")
+    for number in range(15):
+        assert compare(program, where=tmp_path / str(number)).status == 0

@@ -178,13 +178,14 @@ static void patch_late(struct tv_vm *vm, gva site) {
 static void on_trap(struct tv_vm *vm, bool maybe_forged) {
     gva site = tv_me->cpu->regs->rip - 2;
     uint8_t code[2];
-    if (maybe_forged && (tv_copy_in(vm, code, site, 2) || code[0] != 0x0f || code[1] != 0x05)) {
+    int known = site_get(&vm->sites, site);
+    if (maybe_forged && known != SITE_PATCHED && (tv_copy_in(vm, code, site, 2) || code[0] != 0x0f || code[1] != 0x05) &&
+        (known = site_get(&vm->sites, site)) != SITE_PATCHED) { /* another thread may have patched it since it trapped */
         tv_me->stats.lost++;
         tv_me->cpu->regs->rip = TV_SYS_LSTAR;
         sig_fault(vm, SIGSEGV, SEGV_MAPERR, TV_SYS_LSTAR);
         return;
     }
-    int known = site_get(&vm->sites, site);
     tv_me->stats.trapped++;
     if (known == SITE_GADGET) {
         tv_me->stats.gadgets++;
