@@ -168,20 +168,20 @@ def _exec(words: list[str]) -> int:
         flags |= 8
     machine = Machine(image, exe, [line.file, *line.args], None, actions, loader=loader, cache=cache, cache_version=version,
                       stack_size=stack, flags=flags)
-    with machine:
-        if "--layout" in given:
-            _print_layout(machine, "--json" in given)
-        source = policy.source if policy else "the built-in policy"
-        stop = machine.run(None if "--quiet" in given else lambda notice: _notice(notice, source))
-        if stop.kind == KILLED:
-            from torov.syscalls import name_of
+    # not closed: the end of this process, which is next, takes the VM and its memory in one go
+    if "--layout" in given:
+        _print_layout(machine, "--json" in given)
+    source = policy.source if policy else "the built-in policy"
+    stop = machine.run(None if "--quiet" in given else lambda notice: _notice(notice, source))
+    if stop.kind == KILLED:
+        from torov.syscalls import name_of
 
-            _say(f"killed {line.file}: {name_of(stop.nr)} is not allowed by {source}")
-        elif stop.kind == SIGNALLED and stop.code > 0 and "--quiet" not in given:
-            _fault(line.file, stop)
-        if "--stats" in given:
-            _print_stats(machine, stop, "--json" in given)
-        return stop.exit_status
+        _say(f"killed {line.file}: {name_of(stop.nr)} is not allowed by {source}")
+    elif stop.kind == SIGNALLED and stop.code > 0 and "--quiet" not in given:
+        _fault(line.file, stop)
+    if "--stats" in given:
+        _print_stats(machine, stop, "--json" in given)
+    return stop.exit_status
 
 
 def _size(text: str) -> int:

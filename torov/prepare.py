@@ -18,13 +18,11 @@ def interpreter_of(path: str) -> str | None:
 
     Only the headers are read, and nothing is said about a file that is none: image_of() does that.
     """
-    import struct
-
-    with open(path, "rb") as file:
+    with open(path, "rb", 0) as file:
         head = file.read(64)
         if len(head) < 64:
             return None
-        phoff, phentsize, phnum = *struct.unpack_from("<Q", head, 32), *struct.unpack_from("<HH", head, 54)
+        phoff, phentsize, phnum = (int.from_bytes(head[at : at + size], "little") for at, size in ((32, 8), (54, 2), (56, 2)))
         file.seek(phoff)
         table = file.read(phentsize * phnum)
         for at in range(0, len(table) - 55, phentsize or 56):
