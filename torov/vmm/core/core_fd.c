@@ -98,13 +98,19 @@ int64_t core_open(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { re
 int64_t core_openat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_at(vm, a, c, 257, 1); }
 int64_t core_openat2(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     char path[PATH_MAX];
-    return proc_exe(vm, a[1], path) == 1 && a[3] == 24 ? open_at(vm, (uint64_t[6]){a[0], a[1], 0, 0}, c, 257, 1)
-                                                       : tv_host(vm, 437, a, c);
+    int r = proc_exe(vm, a[1], path);
+    if (r < 0) return tv_host(vm, 437, a, c);
+    return host6(437, fd_hidden(vm, a[0]) ? (uint64_t)-1 : a[0], (uintptr_t)(r ? vm->exe : path), tv_ptr(vm, a[2]), a[3], 0, 0);
 }
 
 static int64_t read_link(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c, long nr, int path_arg) {
     char path[PATH_MAX];
-    if (proc_exe(vm, a[path_arg], path) != 1) return tv_host(vm, nr, a, c);
+    int r = proc_exe(vm, a[path_arg], path);
+    if (r < 0) return tv_host(vm, nr, a, c);
+    if (!r) { /* the copy that was looked at is the one that is used */
+        uint64_t dir = path_arg && fd_hidden(vm, a[0]) ? (uint64_t)-1 : a[0], buf = tv_ptr(vm, a[path_arg + 1]);
+        return path_arg ? host6(nr, dir, (uintptr_t)path, buf, a[2 + path_arg], 0, 0) : host6(nr, (uintptr_t)path, buf, a[2], 0, 0, 0);
+    }
     int size = (int)a[path_arg + 2];
     size_t n = strlen(vm->exe);
     if (size <= 0) return -EINVAL;

@@ -97,8 +97,10 @@ static void wait_vfork(struct tv_vm *vm, int fd, pid_t child) {
     do n = read(fd, &c, 1); while (n < 0 && errno == EINTR && !vm->end.kind);
     if (n == 1) { /* it ends without exec */
         gva sp = tv_me->cpu->regs->rsp & ~7ull;
+        pthread_mutex_lock(&vm->mm); /* another thread may move the list */
         struct tv_vma *v = vma_find(&vm->mem, sp);
         uint64_t len = v && v->prot & 2 ? v->end - sp : 0;
+        pthread_mutex_unlock(&vm->mm);
         if (len > FRAME_BYTES) len = FRAME_BYTES;
         uint8_t *copy = len ? malloc(len) : NULL;
         struct iovec to = {copy, len}, from = {vm->mem.base + sp, len};

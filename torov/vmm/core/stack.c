@@ -72,11 +72,8 @@ int build_stack(struct tv_vm *vm, const struct tv_spec *spec) {
     size_t need = PG_UP(bytes + 8 * (argc + envc) + 1024) + 2 * PG; /* and what a libc's start takes */
     madvise(vm->mem.base + vm->stack_hi - need, need, MADV_POPULATE_WRITE);
     gva execfn = push(&b, spec->execfn, strlen(spec->execfn) + 1);
-    vm->env_end = execfn;
     for (size_t i = envc; i-- > 0;) ptr[argc + 1 + i] = push(&b, spec->envp[i], strlen(spec->envp[i]) + 1);
-    vm->env_start = vm->arg_end = b.sp;
     for (size_t i = argc; i-- > 0;) ptr[i] = push(&b, spec->argv[i], strlen(spec->argv[i]) + 1);
-    vm->arg_start = b.sp;
     const char *platform = (const char *)getauxval(AT_PLATFORM);
     if (!platform) platform = "x86_64";
     b.sp &= ~15ull;

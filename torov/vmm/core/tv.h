@@ -151,7 +151,6 @@ struct tv_vm {
     struct { uint64_t cur, max; } rlim[16];  /* guest's view of the limits that would hit the monitor */
     uint32_t rlim_own;         /* bits: which of them the guest set */
     gva entry, loader_entry, loader_base, phdr, stack_lo, stack_hi, stack_ptr, image_lo, image_hi, vdso, vdso_end;
-    gva arg_start, arg_end, env_start, env_end;
     uint64_t phent, phnum;
     uint64_t began;            /* tv_run(), for first_ns */
     struct tv_helper helper;
