@@ -6,6 +6,8 @@ A row's arguments are one string, one word ``name:type`` for each register, at m
                 cross unchanged; ``flags.open`` names the set of constants that a trace prints
     fd atfd     a descriptor; a directory descriptor or AT_FDCWD
     path str    a NUL-terminated path, another NUL-terminated string, in guest memory
+    look        a path whose file is looked at: /proc/self/exe is the guest's. A directory stands before it;
+                ``flags.at`` may say that a link is not followed
     in[N] out[N] io[N]      a pointer to N bytes that the kernel reads, writes, or both
     fdset[N]    a pointer to a set of N bits in whole longs, read and written (select)
     iovin[N] iovout[N]      an array of N struct iovec whose buffers are read, written
@@ -39,7 +41,7 @@ SCALARS = (
 )  # fmt: skip
 POINTERS = ("in", "out", "io", "fdset", "iovin", "iovout", "mmsgin", "mmsgout")
 """Kinds that need a length in brackets."""
-PLAIN = ("fd", "atfd", "path", "str", "msgin", "msgout", "sigsetarg")
+PLAIN = ("fd", "atfd", "path", "look", "str", "msgin", "msgout", "sigsetarg")
 UNSHAPED = ("addr", "opaque")
 
 STRUCTS = {

@@ -157,7 +157,7 @@ def _exec(words: list[str]) -> int:
 
     if os.path.isfile(line.file) and not os.access(line.file, os.X_OK):
         raise LoadError(line.file, "mode", "an executable file", f"no execute permission; chmod +x {line.file}")
-    flags = 2 if "--no-vdso" in given else 0
+    flags = 32 | (2 if "--no-vdso" in given else 0)  # TV_F_OWN: ps(1) shows the program's arguments
     stack = _size(given["--stack"]) if "--stack" in given else 0
     clean_gap = "--strict" not in given
     image, loader = images_of(line.file, clean_gap=clean_gap)

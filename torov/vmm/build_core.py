@@ -30,18 +30,22 @@ from torov.syscalls import CALLS, LIMIT  # noqa: E402
 from torov.vmm.stub import header as stubs_header  # noqa: E402
 
 _KINDS = {
-    "fd": "A_FD", "atfd": "A_ATFD", "path": "A_PATH", "str": "A_STR", "in": "A_IN", "out": "A_OUT", "io": "A_IO",
+    "fd": "A_FD", "atfd": "A_ATFD", "path": "A_PATH", "look": "A_LOOK", "str": "A_STR",
+    "in": "A_IN", "out": "A_OUT", "io": "A_IO",
     "fdset": "A_FDSET", "iovin": "A_IOVIN", "iovout": "A_IOVOUT", "msgin": "A_MSGIN", "msgout": "A_MSGOUT",
     "mmsgin": "A_MMSGIN", "mmsgout": "A_MMSGOUT", "sigsetarg": "A_SIGSETARG", "addr": "A_ADDR", "opaque": "A_ADDR",
 }  # fmt: skip
 _SERVE = {HOST: "SERVE_HOST", SERVED_BY_CORE: "SERVE_CORE", DENY: "SERVE_DENY"}
 
 
-def _argument(arg: Arg) -> str:
+def _argument(arg: Arg, row: tuple[Arg, ...]) -> str:
     kind = "A_NUM" if arg.kind in SCALARS else _KINDS[arg.kind]
     if arg.name == "sigmask" and arg.kind == "in":  # in place of the thread's while the call waits; of a signalfd
         kind = "A_SIGSET"
     length = arg.length
+    if arg.kind == "look":
+        flags = [i for i, other in enumerate(row) if other.detail == "at"]
+        return f"{{A_LOOK, {flags[0] if flags else 'REF_CONST'}, 0}}"
     if length is None:
         return f"{{{kind}, REF_CONST, {4 if arg.kind in ('int', 'uint') else 0}}}"
     if length.arg is None:
@@ -65,7 +69,7 @@ def _row(call: Call) -> str:
     if call.core:
         fields.append(f".core = core_{call.core}")
     if call.args:
-        fields.append(f".arg = {{{', '.join(_argument(arg) for arg in call.args)}}}")
+        fields.append(f".arg = {{{', '.join(_argument(arg, call.args) for arg in call.args)}}}")
     return f"    [{call.nr}] = {{{', '.join(fields)}}}, /* {call.name} */"
 
 

@@ -4,6 +4,7 @@
  * its own order of checks. Everything with an inner pointer or count is copied once, translated, then used. */
 #include "tv.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -187,6 +188,7 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
     struct { uint64_t ptr, len; } set;
     uint64_t mask;
     struct pollfd *polled = NULL;
+    char path[PATH_MAX];
     gva first = a[0];
     for (int i = 0; i < c->nargs; i++) {
         const struct tv_argspec *s = &c->arg[i];
@@ -199,6 +201,9 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
             /* fall through */
         case A_PATH: case A_STR:
             a[i] = tv_ptr(vm, a[i]);
+            break;
+        case A_LOOK: /* a directory comes before it, the flags are argument ref */
+            a[i] = proc_look(vm, i ? a[i - 1] : (uint64_t)AT_FDCWD, a[i], s->ref == REF_CONST || !(a[s->ref] & AT_SYMLINK_NOFOLLOW), path, NULL);
             break;
         case A_IN: case A_OUT: case A_IO:
             if (s->size == sizeof(struct pollfd) && c->arg[0].kind == A_IO && !i) polled = poll_around(vm, first, (unsigned)a[1]);

@@ -79,7 +79,8 @@ enum tv_spec_flags {
     TV_F_NO_VDSO = 2,   /* do not use the host's vDSO */
     TV_F_NO_LATE = 4,   /* never patch at a trap */
     TV_F_QUIET = 8,     /* lines of forked and exec'ed guests are not wanted */
-    TV_F_RUNNER = 16    /* the caller has no dispositions of its own: everything ignored was inherited */
+    TV_F_RUNNER = 16,   /* the caller has no dispositions of its own: everything ignored was inherited */
+    TV_F_OWN = 32       /* the process is the guest's alone: ps(1) shows the guest's arguments */
 };
 
 struct tv_host_info {

@@ -1,5 +1,5 @@
-/* Descriptors and files whose rows need more than shapes: ioctl(2), fcntl(2), dup2(2), close_range(2), open(2) and
- * readlink(2) under /proc/self, setsockopt(2), getsockopt(2), semctl(2). */
+/* Descriptors whose rows need more than shapes: ioctl(2), fcntl(2), dup2(2), close_range(2), setsockopt(2), getsockopt(2),
+ * semctl(2). */
 #include "tv.h"
 
 #include <fcntl.h>
@@ -61,65 +61,6 @@ int64_t core_close_range(struct tv_vm *vm, uint64_t a[6], const struct tv_call *
     if (first >= lo && last < hi && a[2] & ~6ull) r = -EINVAL;
     return r;
 }
-
-/* The path of a call whose answer would show the monitor in place of the guest. Only /proc/self/exe here; the copy
- * in buf is what is used afterwards. 1: it is the program's own link; 0: an ordinary path; < 0: errno. */
-bool proc_exe_path(const char *path) {
-    if (strncmp(path, "/proc/", 6)) return false;
-    const char *p = path + 6;
-    if (!strncmp(p, "self/", 5)) p += 5;
-    else if (!strncmp(p, "thread-self/", 12)) p += 12;
-    else {
-        char *end;
-        long pid = strtol(p, &end, 10);
-        if (end == p || pid != getpid() || *end != '/') return false;
-        p = end + 1;
-    }
-    return !strcmp(p, "exe");
-}
-
-static int proc_exe(struct tv_vm *vm, gva path, char buf[PATH_MAX]) {
-    long n = tv_copy_str(vm, buf, path, PATH_MAX);
-    return n < 0 ? (int)n : proc_exe_path(buf);
-}
-
-static int64_t open_at(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c, long nr, int path_arg) {
-    char path[PATH_MAX];
-    int r = proc_exe(vm, a[path_arg], path);
-    if (r < 0) return tv_host(vm, nr, a, c); /* let the host kernel say it */
-    uint64_t b[6];
-    memcpy(b, a, sizeof b);
-    if (path_arg && fd_hidden(vm, a[0])) b[0] = (uint64_t)-1;
-    b[path_arg] = (uintptr_t)(r ? vm->exe : path);
-    return host6(nr, b[0], b[1], b[2], b[3], 0, 0);
-}
-
-int64_t core_open(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_at(vm, a, c, 2, 0); }
-int64_t core_openat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_at(vm, a, c, 257, 1); }
-int64_t core_openat2(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    char path[PATH_MAX];
-    int r = proc_exe(vm, a[1], path);
-    if (r < 0) return tv_host(vm, 437, a, c);
-    return host6(437, fd_hidden(vm, a[0]) ? (uint64_t)-1 : a[0], (uintptr_t)(r ? vm->exe : path), tv_ptr(vm, a[2]), a[3], 0, 0);
-}
-
-static int64_t read_link(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c, long nr, int path_arg) {
-    char path[PATH_MAX];
-    int r = proc_exe(vm, a[path_arg], path);
-    if (r < 0) return tv_host(vm, nr, a, c);
-    if (!r) { /* the copy that was looked at is the one that is used */
-        uint64_t dir = path_arg && fd_hidden(vm, a[0]) ? (uint64_t)-1 : a[0], buf = tv_ptr(vm, a[path_arg + 1]);
-        return path_arg ? host6(nr, dir, (uintptr_t)path, buf, a[2 + path_arg], 0, 0) : host6(nr, (uintptr_t)path, buf, a[2], 0, 0, 0);
-    }
-    int size = (int)a[path_arg + 2];
-    size_t n = strlen(vm->exe);
-    if (size <= 0) return -EINVAL;
-    if (n > (size_t)size) n = (size_t)size;
-    return tv_copy_out(vm, a[path_arg + 1], vm->exe, n) ? -EFAULT : (int64_t)n;
-}
-
-int64_t core_readlink(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return read_link(vm, a, c, 89, 0); }
-int64_t core_readlinkat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return read_link(vm, a, c, 267, 1); }
 
 /* Options whose value holds addresses, which the kernel would take for the monitor's: tables of netfilter (of ip from
  * 64, of ip6 64 and 65; the options of IPv6 itself go on above), PACKET_FANOUT_DATA, RDS memory regions, XDP rings. */

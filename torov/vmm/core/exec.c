@@ -237,7 +237,7 @@ int64_t core_execve(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     long n = tv_copy_str(vm, path, a[0], sizeof path);
     if (n < 0) return n;
     if (!n) return -ENOENT;
-    if (proc_exe_path(path)) snprintf(path, sizeof path, "%s", vm->exe);
+    if (proc_link_of(vm, AT_FDCWD, path) == LINK_EXE) snprintf(path, sizeof path, "%s", vm->exe);
     return do_exec(vm, path, path, a[1], a[2], false);
 }
 
@@ -250,6 +250,7 @@ int64_t core_execveat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) 
     if (!n && !(a[4] & 0x1000)) return -ENOENT;
     struct stat st;
     if (a[4] & AT_SYMLINK_NOFOLLOW && n && !fstatat((int)a[0], path, &st, AT_SYMLINK_NOFOLLOW) && S_ISLNK(st.st_mode)) return -ELOOP;
+    if (n && proc_link_of(vm, (int)a[0], path) == LINK_EXE) return do_exec(vm, vm->exe, vm->exe, a[2], a[3], false);
     if (path[0] == '/' || (int)a[0] == AT_FDCWD) return do_exec(vm, path, path, a[2], a[3], false);
     int kept = fcntl((int)a[0], F_GETFD);
     if (kept < 0) return -EBADF;

@@ -79,7 +79,7 @@ int tv_runner(int fd) {
     s.image_fd = b->image;
     s.loader_fd = b->loader;
     s.actions = b->actions;
-    s.flags = b->flags | TV_F_RUNNER;
+    s.flags = b->flags | TV_F_RUNNER | TV_F_OWN;
     if (b->rlim_own & 1u << RLIMIT_STACK) s.stack_size = b->rlim[RLIMIT_STACK][0] < STACK_MOST ? b->rlim[RLIMIT_STACK][0] | 1 : STACK_MOST;
     close(fd);
     struct tv_vm *vm = tv_create(&s, &why);
@@ -95,6 +95,7 @@ int tv_runner(int fd) {
     vm->rlim_own = b->rlim_own;
     tv_me = vm->threads;
     sig_start(vm);
+    proc_show(vm);
     vm_run_to_end(vm);
     return 125;
 }

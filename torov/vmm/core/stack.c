@@ -74,6 +74,9 @@ int build_stack(struct tv_vm *vm, const struct tv_spec *spec) {
     gva execfn = push(&b, spec->execfn, strlen(spec->execfn) + 1);
     for (size_t i = envc; i-- > 0;) ptr[argc + 1 + i] = push(&b, spec->envp[i], strlen(spec->envp[i]) + 1);
     for (size_t i = argc; i-- > 0;) ptr[i] = push(&b, spec->argv[i], strlen(spec->argv[i]) + 1);
+    vm->env_end = execfn;
+    vm->arg_end = envc ? ptr[argc + 1] : execfn;
+    vm->arg_start = argc ? ptr[0] : vm->arg_end;
     const char *platform = (const char *)getauxval(AT_PLATFORM);
     if (!platform) platform = "x86_64";
     b.sp &= ~15ull;
@@ -91,7 +94,8 @@ int build_stack(struct tv_vm *vm, const struct tv_spec *spec) {
     size_t from = vm->vdso ? 0 : 2, naux = sizeof aux / sizeof *aux - from;
     size_t words = 1 + argc + 1 + envc + 1 + naux;
     if ((b.sp - words * 8) & 15) b.sp -= 8;
-    push(&b, aux + from, naux * 8);
+    vm->auxv = push(&b, aux + from, naux * 8);
+    vm->auxv_size = naux * 8;
     push(&b, ptr + argc + 1, (envc + 1) * 8); /* the last is NULL */
     push(&b, ptr, (argc + 1) * 8);
     uint64_t n = argc;

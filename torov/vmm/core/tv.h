@@ -152,6 +152,11 @@ struct tv_vm {
     uint32_t rlim_own;         /* bits: which of them the guest set */
     gva entry, loader_entry, loader_base, phdr, stack_lo, stack_hi, stack_ptr, image_lo, image_hi, vdso, vdso_end;
     uint64_t phent, phnum;
+    gva arg_start, arg_end, env_end, auxv; /* env_start is arg_end */
+    uint64_t auxv_size;
+    bool shown;                /* proc_show() was called */
+    char *interp;              /* path of PT_INTERP, or NULL */
+    uint64_t peak;             /* most bytes mapped that /proc has shown */
     uint64_t began;            /* tv_run(), for first_ns */
     struct tv_helper helper;
     bool vvar_slot;            /* the memslot of the vvar pages exists */
@@ -229,7 +234,7 @@ struct tv_call {
 };
 enum { SERVE_NONE, SERVE_HOST, SERVE_CORE, SERVE_DENY };
 enum { A_NUM, A_FD, A_ATFD, A_PATH, A_STR, A_IN, A_OUT, A_IO, A_FDSET, A_IOVIN, A_IOVOUT, A_MSGIN, A_MSGOUT,
-       A_MMSGIN, A_MMSGOUT, A_SIGSET, A_SIGSETARG, A_ADDR };
+       A_MMSGIN, A_MMSGOUT, A_SIGSET, A_SIGSETARG, A_LOOK, A_ADDR };
 #define REF_CONST 0xff
 #define REF_DEREF 0x80 /* length is the u32 that the argument points to */
 extern const struct tv_call tv_calls[512];
@@ -287,7 +292,11 @@ int socketpair_hidden(struct tv_vm *vm, int pair[2]);
 bool exec_alone(struct tv_vm *vm);
 void sig_for_exec(struct tv_vm *vm);
 void sig_clear(struct tv_vm *vm);
-bool proc_exe_path(const char *path);
+enum proc_link { LINK_OTHER, LINK_EXE, LINK_HIDDEN, LINK_REFUSED };
+enum proc_link proc_link_of(struct tv_vm *vm, int dir, const char *path); /* proc.c */
+uint64_t proc_look(struct tv_vm *vm, uint64_t dir, gva path, bool follow, char *buf, enum proc_link *found); /* buf: PATH_MAX bytes */
+void proc_first(struct tv_vm *vm);
+void proc_show(struct tv_vm *vm);
 int mem_slots_again(struct tv_vm *vm);
 int spec_write(struct tv_vm *vm, int *out, int image, int loader, const char *exe, const char *execfn, const char *argv, size_t argv_bytes,
                size_t nargv, const char *envp, size_t envp_bytes, size_t nenvp);

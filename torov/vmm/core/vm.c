@@ -131,6 +131,7 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
         if (r) { tv_notice(vm, TV_NOTE_TIME, -1, 0, -r); vm->vdso = 0; }
     }
     if ((r = build_stack(vm, spec))) goto fail;
+    proc_first(vm);
     vm->mem.mmap_base = vm->mem.mmap_next = PG_UP(vm->vdso ? vm->vdso_end : vdso_at) + 16 * PG;
     if ((r = cpu_start(tv_me->cpu, vm->loader_entry ? vm->loader_entry : vm->entry, vm->stack_ptr, &what))) goto fail;
     const char *name = strrchr(spec->execfn, '/');
@@ -340,6 +341,7 @@ int tv_run(struct tv_vm *vm, struct tv_stop *stop) {
     uint64_t t0 = vm->began = tv_now();
     tv_me = t;
     sig_start(vm);
+    if (vm->flags & TV_F_OWN && !vm->shown) proc_show(vm);
     if (!vm->end.kind) thread_loop(vm);
     pthread_mutex_lock(&vm->lock);
     while (t->gone && !vm->end.kind && !vm->notices) pthread_cond_wait(&vm->changed, &vm->lock);
@@ -405,6 +407,7 @@ void tv_destroy(struct tv_vm *vm) {
     mem_destroy(vm);
     site_free(&vm->sites);
     free(vm->exe);
+    free(vm->interp);
     helper_free(&vm->helper);
     free(vm);
 }
