@@ -24,7 +24,7 @@ _NUMA = "as a kernel without CONFIG_NUMA: memory is placed by the host"
 _KEYS = "the keyrings are those of the monitor's user"
 _URING = "makes calls that no policy sees; as kernel.io_uring_disabled=2"
 _PKEY = "as a processor without protection keys"
-_FUTEX = "holds guest addresses; programs fall back to futex"
+_FUTEX = "holds guest addresses"
 _LANDLOCK = "would restrict the monitor too; as a kernel without Landlock"
 _CLOCK = "would set the host's clock"
 _XATTRAT = "struct xattr_args holds a pointer; programs fall back to setxattr and getxattr"
@@ -363,8 +363,7 @@ CALLS: tuple[Call, ...] = (
     Call(271, "ppoll",
          "fds:io[nfds*pollfd] nfds:uint tmo_p:io[timespec] sigmask:in[sigsetsize] sigsetsize:size",
          "io-event"),
-    Call(272, "unshare", "flags:flags.clone", "process", DENY, "would move the monitor into other namespaces",
-         "EPERM"),
+    Call(272, "unshare", "flags:flags.clone", "process", CORE, "namespaces would be the monitor's: EPERM"),
     Call(273, "set_robust_list", "head:addr len:size", "default", CORE,
          "the core walks it when the thread ends"),
     Call(274, "get_robust_list", "pid:pid head_ptr:opaque sizep:opaque", "default", CORE,
@@ -466,8 +465,8 @@ CALLS: tuple[Call, ...] = (
          "as a kernel without CONFIG_RSEQ: the host would write the monitor's thread state", "ENOSYS"),
     Call(335, "uretprobe", "", "default", DENY, "only the kernel's own trampoline may call it", "ENOSYS"),
     Call(336, "uprobe", "", "default", DENY, "only the kernel's own trampoline may call it", "ENXIO"),
-    Call(424, "pidfd_send_signal", "pidfd:fd sig:sig info:in[siginfo] flags:flags", "process signal", DENY,
-         "as a kernel before Linux 5.1; programs fall back to kill", "ENOSYS"),
+    Call(424, "pidfd_send_signal", "pidfd:fd sig:sig info:in[siginfo] flags:flags", "process signal", CORE,
+         "a siginfo_t must not be the monitor's own"),
     Call(425, "io_uring_setup", "entries:uint params:opaque", "aio", DENY, _URING, "EPERM"),
     Call(426, "io_uring_enter", "fd:fd to_submit:uint min_complete:uint flags:flags arg:opaque argsz:size",
          "aio", DENY, _URING, "EPERM"),
@@ -507,7 +506,7 @@ CALLS: tuple[Call, ...] = (
     Call(448, "process_mrelease", "pidfd:fd flags:flags", "memory process", DENY,
          "releases the memory of host processes", "EPERM"),
     Call(449, "futex_waitv", "waiters:opaque nr_futexes:uint flags:flags timeout:in[timespec] clockid:clock",
-         "default", DENY, _FUTEX, "ENOSYS"),
+         "default", CORE, _FUTEX),
     Call(450, "set_mempolicy_home_node", "start:addr len:ulong home_node:ulong flags:flags", "numa resources",
          DENY, _NUMA, "ENOSYS"),
     Call(451, "cachestat", "fd:fd cstat_range:in[cachestat_range] cstat:out[cachestat] flags:flags",
@@ -515,11 +514,10 @@ CALLS: tuple[Call, ...] = (
     Call(452, "fchmodat2", "dirfd:atfd path:path mode:mode flags:flags.at", "file-system"),
     Call(453, "map_shadow_stack", "addr:addr size:ulong flags:flags", "memory", DENY,
          "as a kernel without CONFIG_X86_USER_SHADOW_STACK", "ENOSYS"),
-    Call(454, "futex_wake", "uaddr:addr mask:ulong nr:int flags:flags", "default", DENY, _FUTEX, "ENOSYS"),
+    Call(454, "futex_wake", "uaddr:addr mask:ulong nr:int flags:flags", "default", CORE, _FUTEX),
     Call(455, "futex_wait", "uaddr:addr val:ulong mask:ulong flags:flags timeout:in[timespec] clockid:clock",
-         "default", DENY, _FUTEX, "ENOSYS"),
-    Call(456, "futex_requeue", "waiters:opaque flags:flags nr_wake:int nr_requeue:int", "default", DENY,
-         _FUTEX, "ENOSYS"),
+         "default", CORE, _FUTEX),
+    Call(456, "futex_requeue", "waiters:opaque flags:flags nr_wake:int nr_requeue:int", "default", CORE, _FUTEX),
     Call(457, "statmount", "req:in[*req] buf:out[bufsize] bufsize:size flags:flags", "mount", DENY,
          "tells about the host's mounts; programs fall back to /proc/self/mountinfo", "ENOSYS"),
     Call(458, "listmount", "req:in[*req] mnt_ids:out[nr_mnt_ids*8] nr_mnt_ids:size flags:flags", "mount",

@@ -40,7 +40,7 @@ x=$(printf '%s\\n' a b c | tr a-c A-C | paste -sd,); echo $x; cat <<END
 here $x
 END
 (sleep 0.05; echo background) & wait $!; diff <(echo one) <(echo two) || echo differ
-kill -USR1 $$ 2>/dev/null & trap 'echo usr1' USR1; wait || true; false
+trap 'echo usr1' USR1; kill -USR1 $$ & wait || true; false
 """
 
 

@@ -12,12 +12,16 @@ from support import Compiler
 
 pytestmark = pytest.mark.kvm
 
-CASES = re.findall(r"\bCASE\((\w+)\)", (GUESTS / "processes.c").read_text())
+CASES = [
+    (name, case)
+    for name in ("processes", "clones")
+    for case in re.findall(r"\bCASE\((\w+)\)", (GUESTS / f"{name}.c").read_text())
+]
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_processes(cc: Compiler, tmp_path: Path, case: str) -> None:
-    assert compare(build(cc, "processes", "glibc", "-pthread"), case, where=tmp_path).status == 0
+@pytest.mark.parametrize(("guest", "case"), CASES)
+def test_processes(cc: Compiler, tmp_path: Path, guest: str, case: str) -> None:
+    assert compare(build(cc, guest, "glibc", "-pthread"), case, where=tmp_path).status == 0
 
 
 def test_the_policy_holds_in_children_and_after_exec(tmp_path: Path) -> None:

@@ -101,9 +101,3 @@ int64_t core_semctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     return sys6(66, a[0], a[1], a[2], number ? a[3] : tv_ptr(vm, a[3]), 0, 0);
 }
 
-/* A pair of the monitor's own. */
-int socketpair_hidden(struct tv_vm *vm, int pair[2]) {
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) { pair[0] = pair[1] = -1; return -errno; }
-    if (vm_hide_fd(vm, &pair[0]) || vm_hide_fd(vm, &pair[1])) { close(pair[0]); close(pair[1]); pair[0] = pair[1] = -1; return -EMFILE; }
-    return 0;
-}

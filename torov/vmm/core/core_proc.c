@@ -1,7 +1,7 @@
 /* The process itself: exit(2), arch_prctl(2), prctl(2), limits, futex(2), System V shared memory. */
 #include "tv.h"
 
-#include <linux/futex.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
@@ -107,13 +107,18 @@ int64_t core_prlimit64(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c)
     return limit(vm, (unsigned)a[1], a[2], a[3]);
 }
 
-int64_t core_futex(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    int op = (int)a[1] & FUTEX_CMD_MASK;
-    bool timed = op == FUTEX_WAIT || op == FUTEX_LOCK_PI || op == FUTEX_WAIT_BITSET || op == FUTEX_WAIT_REQUEUE_PI || op == FUTEX_LOCK_PI2;
-    bool two = op == FUTEX_REQUEUE || op == FUTEX_CMP_REQUEUE || op == FUTEX_WAKE_OP || op == FUTEX_WAIT_REQUEUE_PI || op == FUTEX_CMP_REQUEUE_PI;
-    /* a futex word at NULL is an address like any other: EFAULT */
-    return host6(202, a[0] ? tv_ptr(vm, a[0]) : tv_ptr(vm, 4 * PG), a[1], a[2], timed ? tv_ptr(vm, a[3]) : a[3],
-                two ? tv_ptr(vm, a[4]) : a[4], a[5]);
+/* unshare(2): what is a thread's own anyway, or is shared with no one; namespaces are the monitor's. */
+int64_t core_unshare(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    uint64_t f = a[0];
+    struct tv_proc *p = tv_me->proc;
+    if (f & ~0x7e070f80ull) return -EINVAL; /* what unshare(2) knows */
+    if (f & 0x7e020080) { tv_notice(vm, TV_NOTE_UNSERVED, 272, 0, EPERM); return -EPERM; }
+    bool alone = vm->sharers == 0 && p->alive == 1 && !p->shares;
+    if (f & (CLONE_VM | CLONE_SIGHAND | CLONE_THREAD) && !alone) return -EINVAL;
+    if (f & CLONE_FILES && p->alive > 1) return -EPERM; /* descriptors of vCPUs would differ between threads */
+    int64_t r = sys6(272, f & (CLONE_FS | CLONE_FILES | CLONE_SYSVSEM), 0, 0, 0, 0, 0);
+    if (!r && f & CLONE_FILES) p->shared_fds = false;
+    return r;
 }
 
 int64_t core_shmat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {

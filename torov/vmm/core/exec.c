@@ -222,6 +222,7 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
         if (!r && !exec_alone(vm)) r = -EINTR; /* another thread ends us */
         if (!r) {
             sig_for_exec(vm);
+            if (tv_me->proc->shares) tv_me->proc->threads->start->clean = true; /* nothing runs on the leader's vCPU any more */
             r = (int)sys6(59, (uintptr_t)vm->helper.runner, (uintptr_t)run, (uintptr_t)none, 0, 0, 0);
             vm_end(vm, (struct tv_stop){.kind = TV_SIGNALLED, .status = SIGKILL}); /* past the point of no return, as Linux */
         }

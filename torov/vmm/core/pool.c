@@ -35,7 +35,7 @@ bool pool_take(struct tv_vm *vm) {
 /* Gives a guest's VM to the next one. false: it cannot be kept, destroy it. */
 bool pool_give(struct tv_vm *vm) {
     struct tv_mem *m = &vm->mem;
-    if (vm->child || vm->next_cpu != 1 || !vm->hw || !vm->threads || !vm->threads->cpu || vm->flags & TV_F_IOPL || vm->end.kind == TV_FAILED)
+    if (!vm->proc || vm->proc->child || vm->next_cpu != 1 || !vm->hw || !vm->proc->threads || !vm->proc->threads->cpu || vm->flags & TV_F_IOPL || vm->proc->end.kind == TV_FAILED)
         return false;
     pthread_mutex_lock(&lock);
     bool keep = !shell.hw || shell.owner != getpid();
@@ -50,7 +50,7 @@ bool pool_give(struct tv_vm *vm) {
     keep = !shell.hw || shell.owner != getpid();
     if (keep) {
         shell.hw = vm->hw;
-        shell.cpu = vm->threads->cpu;
+        shell.cpu = vm->proc->threads->cpu;
         shell.mem = *m;
         shell.vvar = vm->vvar_slot;
         shell.fd_lo = vm->fd_lo;
@@ -61,7 +61,7 @@ bool pool_give(struct tv_vm *vm) {
         m->reserve = NULL;
         m->pt_of = NULL;
         vm->hw = NULL;
-        vm->threads->cpu = NULL;
+        vm->proc->threads->cpu = NULL;
     }
     pthread_mutex_unlock(&lock);
     return keep;

@@ -48,9 +48,9 @@ static long split(char *name, char **file) {
 
 /* The thread of that id, of which the process's own id names the first. NULL: not ours. Under vm->lock. */
 static struct tv_thread *thread_of(struct tv_vm *vm, long id) {
-    for (struct tv_thread *t = vm->threads; t; t = t->next)
-        if (t->tid == id && !(t->gone && t != vm->threads)) return t;
-    return id == getpid() ? vm->threads : NULL;
+    for (struct tv_thread *t = tv_me->proc->threads; t; t = t->next)
+        if (t->tid == id && !(t->gone && t != tv_me->proc->threads)) return t;
+    return id == getpid() ? tv_me->proc->threads : NULL;
 }
 static bool is_ours(struct tv_vm *vm, long id) {
     pthread_mutex_lock(&vm->lock);
@@ -93,7 +93,7 @@ int proc_opened(struct tv_vm *vm, int fd) {
     if (!ours && !f->others) return fd;
     if (!f->write) { /* by another name than its own; a second thread might have used the descriptor already */
         close(fd);
-        if (f->others && vm->alive > 1) sig_end(vm, SIGKILL, SI_KERNEL, 0);
+        if (f->others && tv_me->proc->alive > 1) sig_end(vm, SIGKILL, SI_KERNEL, 0);
         return -EACCES;
     }
     struct proc_text t = {0};

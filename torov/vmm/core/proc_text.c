@@ -203,7 +203,7 @@ static struct use use_of(struct tv_vm *vm) {
 static uint64_t mask_of(const struct tv_vm *vm, bool ignored) {
     uint64_t m = 0;
     for (int s = 1; s <= 64; s++)
-        if (ignored ? vm->act[s].handler == 1 : vm->act[s].handler > 1) m |= 1ull << (s - 1);
+        if (ignored ? tv_me->proc->sig->act[s].handler == 1 : tv_me->proc->sig->act[s].handler > 1) m |= 1ull << (s - 1);
     return m;
 }
 
@@ -215,7 +215,7 @@ static void write_status(struct tv_vm *vm, struct proc_text *t, int host, const 
     const struct { const char *name; uint64_t value; int hex; } lines[] = {
         {"VmPeak", vm->peak >> 10, 0}, {"VmSize", u.bytes >> 10, 0}, {"VmHWM", u.rss, 0}, {"VmRSS", u.rss, 0}, {"RssAnon", u.anon, 0},
         {"RssFile", u.rss - u.anon - u.shmem, 0}, {"RssShmem", u.shmem, 0}, {"VmData", u.data >> 10, 0}, {"VmStk", u.stack >> 10, 0},
-        {"VmExe", u.text >> 10, 0}, {"VmLib", u.lib >> 10, 0}, {"Threads", (uint64_t)vm->alive, 2}, {"SigBlk", of->sigmask, 1},
+        {"VmExe", u.text >> 10, 0}, {"VmLib", u.lib >> 10, 0}, {"Threads", (uint64_t)tv_me->proc->alive, 2}, {"SigBlk", of->sigmask, 1},
         {"SigIgn", mask_of(vm, true), 1}, {"SigCgt", mask_of(vm, false), 1}};
     for (char *p = all.p, *eol; *p; p = *eol ? eol + 1 : eol) {
         eol = strchrnul(p, '\n');
@@ -240,7 +240,7 @@ static void write_stat(struct tv_vm *vm, struct proc_text *t, int host, const st
     char *p = all.failed ? NULL : strrchr(all.p, ')');
     if (!p || !p[1]) { t->failed = true; free(all.p); return; }
     const struct { int nr; uint64_t value; } ours[] = {
-        {20, (uint64_t)vm->alive}, {23, u.bytes}, {24, u.rss / 4}, {26, vm->image_lo}, {27, vm->image_hi}, {28, vm->stack_ptr}, {29, 0}, {30, 0},
+        {20, (uint64_t)tv_me->proc->alive}, {23, u.bytes}, {24, u.rss / 4}, {26, vm->image_lo}, {27, vm->image_hi}, {28, vm->stack_ptr}, {29, 0}, {30, 0},
         {32, of->sigmask & 0x7fffffff}, {33, mask_of(vm, true) & 0x7fffffff}, {34, mask_of(vm, false) & 0x7fffffff},
         {45, vm->image_lo}, {46, vm->image_hi}, {47, vm->mem.brk_start}, {48, vm->arg_start}, {49, vm->arg_end}, {50, vm->arg_end}, {51, vm->env_end}};
     p += 2;

@@ -56,7 +56,7 @@ int host_mask(uint64_t mask) {
 }
 
 bool sig_is_kick(int sig, const siginfo_t *info) {
-    return sig == SIGBUS && info->si_code == SI_QUEUE && info->si_value.sival_ptr == KICK_VALUE && info->si_pid == getpid();
+    return sig == SIGBUS && info->si_code == SI_QUEUE && info->si_value.sival_ptr == KICK_VALUE;
 }
 
 /* The host's handler, in the context of a guest thread. */
@@ -85,17 +85,19 @@ int sig_kick(const struct tv_thread *t) {
     info.si_pid = getpid();
     info.si_uid = getuid();
     info.si_value.sival_ptr = KICK_VALUE;
-    return (int)sys6(297, (uint64_t)getpid(), (uint64_t)t->tid, SIGBUS, (uintptr_t)&info, 0, 0);
+    return (int)sys6(297, (uint64_t)t->proc->pid, (uint64_t)t->tid, SIGBUS, (uintptr_t)&info, 0, 0);
 }
 
 static uint64_t changed; /* dispositions of the host process that are not as we found them */
 
-static void mirror(int sig, const struct tv_sigaction *act) {
-    uint64_t handler = act->handler;
+/* A process that shares its parent's memory must not die anywhere: it might hold a lock of ours. */
+static void mirror(const struct tv_proc *p, int sig) {
+    const struct tv_sigaction *act = &p->sig->act[sig];
+    uint64_t handler = act->handler, noted = p->shares ? ~(IGNORED | STOPPING) : NOTED_DEFAULT;
     if (BIT(sig) & (FAULTS | UNBLOCKABLE)) return;
     changed |= BIT(sig);
     struct host_act h = {.handler = handler == 1 ? SIG_IGN : SIG_DFL};
-    if (handler > 1 || (handler == 0 && BIT(sig) & NOTED_DEFAULT))
+    if (handler > 1 || (handler == 0 && BIT(sig) & noted))
         h = (struct host_act){(void *)sig_note, SA_SIGINFO | SA_RESTART | SA_RESTORER_, (void *)host_restorer, ~(UNBLOCKABLE | FAULTS)};
     h.flags |= act->flags & (SA_NOCLDSTOP | SA_NOCLDWAIT); /* about the children, who are the host's */
     sys6(13, (uint64_t)sig, (uintptr_t)&h, 0, 8, 0, 0);
@@ -108,7 +110,7 @@ void sig_first(struct tv_vm *vm) {
         struct host_act h = {0};
         if (BIT(s) & UNBLOCKABLE) continue;
         sys6(13, (uint64_t)s, 0, (uintptr_t)&h, 8, 0, 0);
-        vm->act[s].handler = h.handler == SIG_IGN && (vm->flags & TV_F_RUNNER || (s != SIGPIPE && s != SIGXFSZ));
+        tv_me->proc->sig->act[s].handler = h.handler == SIG_IGN && (vm->flags & TV_F_RUNNER || (s != SIGPIPE && s != SIGXFSZ));
     }
     sys6(14, SIG_SETMASK, 0, (uintptr_t)&tv_me->sigmask, 8, 0, 0);
 }
@@ -120,9 +122,9 @@ void sig_start(struct tv_vm *vm) {
     sys6(14, SIG_SETMASK, 0, (uintptr_t)&saved_mask, 8, 0, 0);
     for (int s = 1; s <= 64; s++) {
         if (BIT(s) & (UNBLOCKABLE | FAULTS)) continue;
-        uint64_t want = vm->act[s].handler;
+        uint64_t want = tv_me->proc->sig->act[s].handler;
         if (!(changed & BIT(s))) sys6(13, (uint64_t)s, 0, (uintptr_t)&saved[s], 8, 0, 0);
-        if (want > 1 || BIT(s) & NOTED_DEFAULT || saved[s].handler != (void *)want) mirror(s, &vm->act[s]);
+        if (want > 1 || BIT(s) & NOTED_DEFAULT || saved[s].handler != (void *)want) mirror(tv_me->proc, s);
     }
     host_mask(tv_me->sigmask);
 }
@@ -153,10 +155,10 @@ void sig_end(struct tv_vm *vm, int sig, int code, gva addr) {
 static void deliver(struct tv_vm *vm, const siginfo_t *info, const struct tv_regs *regs, bool forced) {
     int sig = info->si_signo;
     pthread_mutex_lock(&vm->lock);
-    struct tv_sigaction act = vm->act[sig];
+    struct tv_sigaction act = tv_me->proc->sig->act[sig];
     if (act.handler > 1 && act.flags & SA_RESETHAND) {
-        vm->act[sig].handler = 0;
-        mirror(sig, &vm->act[sig]);
+        tv_me->proc->sig->act[sig].handler = 0;
+        mirror(tv_me->proc, sig);
     }
     pthread_mutex_unlock(&vm->lock);
     if (act.handler <= 1) {
@@ -166,7 +168,7 @@ static void deliver(struct tv_vm *vm, const siginfo_t *info, const struct tv_reg
         return;
     }
     if (frame_push(vm, &act, info, tv_me->sigmask, regs)) {
-        vm->act[SIGSEGV].handler = sig == SIGSEGV ? 0 : vm->act[SIGSEGV].handler;
+        tv_me->proc->sig->act[SIGSEGV].handler = sig == SIGSEGV ? 0 : tv_me->proc->sig->act[SIGSEGV].handler;
         sig_end(vm, SIGSEGV, SI_KERNEL, 0); /* no place for the frame: force_sigsegv() */
         return;
     }
@@ -177,7 +179,7 @@ static void deliver(struct tv_vm *vm, const siginfo_t *info, const struct tv_reg
 void sig_fault(struct tv_vm *vm, int sig, int code, gva addr) {
     siginfo_t info = {.si_signo = sig, .si_code = code};
     info.si_addr = (void *)(uintptr_t)addr;
-    bool able = vm->act[sig].handler > 1 && !(tv_me->sigmask & BIT(sig));
+    bool able = tv_me->proc->sig->act[sig].handler > 1 && !(tv_me->sigmask & BIT(sig));
     if (!able) { sig_end(vm, sig, code, addr); return; }
     struct tv_regs regs = *tv_me->cpu->regs;
     deliver(vm, &info, &regs, true);
@@ -196,7 +198,7 @@ void sig_attend(struct tv_vm *vm) {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     int sig = t->noted, how = t->restart;
     t->restart = RESTART_NONE;
-    struct tv_sigaction act = sig ? vm->act[sig] : (struct tv_sigaction){0};
+    struct tv_sigaction act = sig ? tv_me->proc->sig->act[sig] : (struct tv_sigaction){0};
     bool handler = act.handler > 1;
     if (how) {
         bool again = !handler || how == RESTART_NOINTR || (how == RESTART_SYS && act.flags & SA_RESTART);
@@ -223,11 +225,11 @@ int64_t core_rt_sigaction(struct tv_vm *vm, uint64_t a[6], const struct tv_call 
     if (a[1] && tv_copy_in(vm, &new, a[1], sizeof new)) return -EFAULT;
     if (sig < 1 || sig > 64 || (a[1] && BIT(sig) & UNBLOCKABLE)) return -EINVAL;
     pthread_mutex_lock(&vm->lock);
-    old = vm->act[sig];
+    old = tv_me->proc->sig->act[sig];
     if (a[1]) {
         new.mask &= ~UNBLOCKABLE;
-        vm->act[sig] = new;
-        mirror(sig, &new);
+        tv_me->proc->sig->act[sig] = new;
+        mirror(tv_me->proc, sig);
     }
     pthread_mutex_unlock(&vm->lock);
     return a[2] && tv_copy_out(vm, a[2], &old, sizeof old) ? -EFAULT : 0;
@@ -302,7 +304,7 @@ int64_t core_sigaltstack(struct tv_vm *vm, uint64_t a[6], const struct tv_call *
 
 /* A signal to the program itself whose default action ends it: ended here, so that it is reported. */
 static bool ends_us(struct tv_vm *vm, int sig) {
-    return sig > 0 && sig <= 64 && vm->act[sig].handler == 0 && !(BIT(sig) & (IGNORED | STOPPING)) &&
+    return sig > 0 && sig <= 64 && tv_me->proc->sig->act[sig].handler == 0 && !(BIT(sig) & (IGNORED | STOPPING)) &&
            (!(tv_me->sigmask & BIT(sig)) || sig == SIGKILL);
 }
 
@@ -338,11 +340,20 @@ int64_t core_rt_tgsigqueueinfo(struct tv_vm *vm, uint64_t a[6], const struct tv_
     return sys6(297, a[0], a[1], a[2], (uintptr_t)&info, 0, 0);
 }
 
+int64_t core_pidfd_send_signal(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    siginfo_t info;
+    if (fd_hidden(vm, a[0])) return -EBADF;
+    if (!a[2]) return sys6(424, a[0], a[1], 0, a[3], 0, 0);
+    if (tv_copy_in(vm, &info, a[2], sizeof info)) return sys6(424, a[0], a[1], tv_ptr(vm, 1), a[3], 0, 0);
+    if (sig_is_kick((int)a[1], &info)) return -EPERM;
+    return sys6(424, a[0], a[1], (uintptr_t)&info, a[3], 0, 0);
+}
+
 /* What exec(2) keeps: the mask, and what is ignored. The host resets handlers itself. */
 void sig_for_exec(struct tv_vm *vm) {
-    for (int s = 1; s <= 64; s++)
+    for (int s = 1; s <= 64 && tv_me->proc->sig->refs == 1; s++)
         if (BIT(s) & FAULTS) {
-            struct host_act h = {.handler = vm->act[s].handler == 1 ? SIG_IGN : SIG_DFL};
+            struct host_act h = {.handler = tv_me->proc->sig->act[s].handler == 1 ? SIG_IGN : SIG_DFL};
             sys6(13, (uint64_t)s, (uintptr_t)&h, 0, 8, 0, 0);
         }
     uint64_t m = tv_me->sigmask;
@@ -351,8 +362,18 @@ void sig_for_exec(struct tv_vm *vm) {
 
 void sig_clear(struct tv_vm *vm) { /* CLONE_CLEAR_SIGHAND */
     for (int s = 1; s <= 64; s++)
-        if (vm->act[s].handler > 1) {
-            vm->act[s] = (struct tv_sigaction){0};
-            mirror(s, &vm->act[s]);
+        if (tv_me->proc->sig->act[s].handler > 1) {
+            tv_me->proc->sig->act[s] = (struct tv_sigaction){0};
+            mirror(tv_me->proc, s);
         }
+}
+
+void sig_note_all(struct tv_vm *vm) {
+    for (int s = 1; s <= 64; s++)
+        if (!tv_me->proc->sig->act[s].handler && !(BIT(s) & (UNBLOCKABLE | FAULTS | IGNORED | STOPPING))) mirror(tv_me->proc, s);
+}
+
+/* After a process that shared the table has changed the host's for its own end. */
+void sig_repair(struct tv_proc *p) {
+    for (int s = 1; s <= 64; s++) mirror(p, s);
 }

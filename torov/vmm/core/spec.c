@@ -90,10 +90,10 @@ int tv_runner(int fd) {
         note_write(&none, &why);
         return 125;
     }
-    vm->child = true;
+    vm->proc->child = true;
     memcpy(vm->rlim, b->rlim, sizeof b->rlim);
     vm->rlim_own = b->rlim_own;
-    tv_me = vm->threads;
+    tv_me = vm->proc->threads;
     sig_start(vm);
     proc_show(vm);
     vm_run_to_end(vm);

@@ -10,21 +10,32 @@
 
 #define THREAD_STACK (256u << 10)
 
-struct tv_clone {
-    uint64_t flags, stack, tls;
-    gva parent_tid, child_tid;
-    struct tv_regs regs;
-    uint64_t fs, gs;
-    uint8_t fpu[CPU_XSAVE];
-    pthread_cond_t go;
-    int state; /* 0: starting, 1: has a tid, 2: may run, 3: must not */
-};
-
-struct tv_thread *thread_new(struct tv_vm *vm) {
+struct tv_thread *thread_new(struct tv_vm *vm, struct tv_proc *proc) {
     struct tv_thread *t = calloc(1, sizeof *t);
     if (!t) return NULL;
     t->vm = vm;
+    t->proc = proc;
     return t;
+}
+
+struct tv_proc *proc_new(struct tv_sighand *shared) {
+    struct tv_proc *p = calloc(1, sizeof *p);
+    if (!p) return NULL;
+    p->pid = getpid();
+    p->vfork_fd = -1;
+    p->sig = shared ? shared : calloc(1, sizeof *p->sig);
+    if (!p->sig) { free(p); return NULL; }
+    p->sig->refs++;
+    return p;
+}
+
+/* Without its threads. */
+void proc_free(struct tv_proc *p) {
+    if (!p) return;
+    for (int i = 0; i < p->nidle; i++) cpu_destroy(p->idle[i]);
+    for (struct tv_cpu *c = p->spare, *next; c; c = next) { next = c->next; cpu_destroy(c); }
+    if (--p->sig->refs == 0) free(p->sig);
+    free(p);
 }
 
 static void add_stats(struct tv_stats *to, struct tv_stats *from) {
@@ -39,9 +50,10 @@ void thread_merge(struct tv_thread *t) { add_stats(&t->vm->stats, &t->stats); }
 int thread_cpu(struct tv_vm *vm, struct tv_cpu **out) {
     const char *what;
     int r = 0;
+    struct tv_proc *p = tv_me->proc;
     pthread_mutex_lock(&vm->lock);
-    if (vm->nidle) {
-        *out = vm->idle[--vm->nidle];
+    if (p->nidle) {
+        *out = p->idle[--p->nidle];
         pthread_mutex_unlock(&vm->lock);
         return 0;
     }
@@ -58,32 +70,33 @@ int thread_cpu(struct tv_vm *vm, struct tv_cpu **out) {
     return r;
 }
 
-static void give_cpu(struct tv_vm *vm, struct tv_cpu *cpu) {
+void thread_give_cpu(struct tv_vm *vm, struct tv_proc *p, struct tv_cpu *cpu) {
     pthread_mutex_lock(&vm->lock);
-    bool kept = vm->nidle < (int)(sizeof vm->idle / sizeof *vm->idle);
-    if (kept) vm->idle[vm->nidle++] = cpu;
-    else cpu->next = vm->spare, vm->spare = cpu; /* KVM never forgets a vCPU: neither do we */
+    bool kept = p->nidle < (int)(sizeof p->idle / sizeof *p->idle);
+    if (kept) p->idle[p->nidle++] = cpu;
+    else cpu->next = p->spare, p->spare = cpu; /* KVM never forgets a vCPU: neither do we */
     pthread_mutex_unlock(&vm->lock);
 }
 
 bool vm_end(struct tv_vm *vm, struct tv_stop end) {
+    struct tv_proc *p = tv_me->proc;
     pthread_mutex_lock(&vm->lock);
-    bool first = !vm->end.kind;
-    if (first) vm->end = end;
+    bool first = !p->end.kind;
+    if (first) p->end = end;
     pthread_cond_broadcast(&vm->changed);
     if (first)
-        for (struct tv_thread *t = vm->threads; t; t = t->next)
+        for (struct tv_thread *t = p->threads; t; t = t->next)
             if (t != tv_me && t->tid && !t->gone) sig_kick(t);
     pthread_mutex_unlock(&vm->lock);
     return first;
 }
 
-/* The others see vm->end before they enter the guest again; a kick that came too early is repeated. */
+/* The others see tv_me->proc->end before they enter the guest again; a kick that came too early is repeated. */
 static void end_others(struct tv_vm *vm, int left) {
     struct timespec t;
     pthread_mutex_lock(&vm->lock);
-    while (vm->pthreads > left) {
-        for (struct tv_thread *o = vm->threads; o; o = o->next)
+    while (tv_me->proc->pthreads > left) {
+        for (struct tv_thread *o = tv_me->proc->threads; o; o = o->next)
             if (o != tv_me && o->tid && !o->gone) sig_kick(o);
         clock_gettime(CLOCK_REALTIME, &t);
         t.tv_nsec += 20000000;
@@ -126,7 +139,7 @@ static void robust(struct tv_vm *vm) {
 void thread_loop(struct tv_vm *vm) {
     struct tv_thread *t = tv_me;
     struct tv_exit x;
-    while (!__atomic_load_n(&vm->end.kind, __ATOMIC_ACQUIRE) && !t->gone) {
+    while (!__atomic_load_n(&tv_me->proc->end.kind, __ATOMIC_ACQUIRE) && !t->gone) {
         if (t->attention || t->restart) {
             sig_attend(vm);
             continue;
@@ -134,30 +147,30 @@ void thread_loop(struct tv_vm *vm) {
         cpu_run(t->cpu, &x);
         if (!t->stats.exits++ && !vm->stats.first_ns) vm->stats.first_ns = tv_now() - vm->began;
         vm_exit(vm, &x);
-        if (t == vm->threads && vm->notices) return;
+        if (t == tv_me->proc->threads && vm->notices) return;
     }
     if (!t->gone) robust(vm); /* exit_group(2) or a signal: every thread leaves its locks */
 }
 
-/* exit(2) of one thread, as the guest sees it. */
-static void leave(struct tv_vm *vm) {
-    struct tv_thread *t = tv_me;
-    robust(vm);
-    if (t->clear_tid) {
+/* The kernel's part of a thread's end: its clear_tid. */
+void thread_leave(struct tv_vm *vm, struct tv_thread *t) {
+    if (t->clear_tid && !t->left) {
         uint32_t zero = 0;
         if (!tv_copy_out(vm, t->clear_tid, &zero, 4)) sys6(202, tv_ptr(vm, t->clear_tid), FUTEX_WAKE, 1, 0, 0, 0);
     }
+    t->left = true;
 }
 
 int64_t core_exit(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     struct tv_thread *t = tv_me;
     pthread_mutex_lock(&vm->lock);
-    bool last = --vm->alive == 0;
+    bool last = --tv_me->proc->alive == 0;
     pthread_mutex_unlock(&vm->lock);
     if (last) { vm_end(vm, (struct tv_stop){.kind = TV_EXITED, .status = (int)(a[0] & 0xff)}); return 0; }
     t->raw_regs = true;
     t->gone = true;
-    leave(vm);
+    robust(vm);
+    thread_leave(vm, t);
     return 0;
 }
 
@@ -167,7 +180,7 @@ int64_t core_exit_group(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c
 }
 
 static void unlink_thread(struct tv_thread *t) {
-    struct tv_thread **p = &t->vm->threads;
+    struct tv_thread **p = &t->proc->threads;
     while (*p && *p != t) p = &(*p)->next;
     if (*p) *p = t->next;
 }
@@ -175,6 +188,7 @@ static void unlink_thread(struct tv_thread *t) {
 static void *thread_main(void *arg) {
     struct tv_thread *t = arg;
     struct tv_vm *vm = t->vm;
+    struct tv_proc *p = t->proc;
     struct tv_clone *s = t->start;
     tv_me = t;
     pthread_mutex_lock(&vm->lock);
@@ -195,15 +209,16 @@ static void *thread_main(void *arg) {
     sys6(14, SIG_SETMASK, (uintptr_t)&all, 0, 8, 0, 0); /* nothing finds this thread any more */
     pthread_mutex_lock(&vm->lock);
     t->gone = true;
+    keepers_quit(vm, t);
     unlink_thread(t);
     thread_merge(t);
     pthread_mutex_unlock(&vm->lock);
-    if (t->cpu) give_cpu(vm, t->cpu);
+    if (t->cpu) thread_give_cpu(vm, p, t->cpu);
     if (!run) free(s);
     tv_me = NULL;
     free(t);
     pthread_mutex_lock(&vm->lock);
-    vm->pthreads--;
+    p->pthreads--;
     pthread_cond_broadcast(&vm->changed);
     pthread_mutex_unlock(&vm->lock);
     return NULL;
@@ -211,9 +226,11 @@ static void *thread_main(void *arg) {
 
 #define THREAD_FLAGS (CLONE_VM | CLONE_SIGHAND | CLONE_THREAD)
 #define KNOWN_FLAGS (THREAD_FLAGS | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID | \
-                     CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID | CLONE_DETACHED | CLONE_IO | CLONE_PTRACE)
+                     CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID | CLONE_DETACHED | CLONE_IO | CLONE_PTRACE | CLONE_PIDFD | \
+                     CLONE_UNTRACED)
 
-static int prepare(struct tv_vm *vm, struct tv_thread *t, struct tv_clone *s) {
+/* A vCPU for a thread that begins where the caller is. */
+int thread_prepare(struct tv_vm *vm, struct tv_thread *t, struct tv_clone *s) {
     const char *what;
     struct tv_thread *me = tv_me;
     int r = thread_cpu(vm, &t->cpu);
@@ -235,8 +252,9 @@ static int prepare(struct tv_vm *vm, struct tv_thread *t, struct tv_clone *s) {
 }
 
 static int64_t new_thread(struct tv_vm *vm, struct tv_clone *args) {
+    struct tv_proc *p = tv_me->proc;
     struct tv_clone *s = calloc(1, sizeof *s);
-    struct tv_thread *t = thread_new(vm);
+    struct tv_thread *t = thread_new(vm, p);
     pthread_attr_t attr;
     int r = -ENOMEM;
     if (!s || !t) goto fail;
@@ -246,18 +264,18 @@ static int64_t new_thread(struct tv_vm *vm, struct tv_clone *args) {
     t->sigmask = tv_me->sigmask;
     t->altstack.flags = 2; /* SS_DISABLE; only a process that never had one starts with 0 */
     if (s->flags & CLONE_CHILD_CLEARTID) t->clear_tid = s->child_tid;
-    if ((r = prepare(vm, t, s))) goto fail;
+    if ((r = thread_prepare(vm, t, s))) goto fail;
     uint64_t all = ~0ull, old;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, THREAD_STACK);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     sys6(14, SIG_SETMASK, (uintptr_t)&all, (uintptr_t)&old, 8, 0, 0); /* inherited, until the thread is known */
     pthread_mutex_lock(&vm->lock);
-    vm->pthreads++;
+    p->pthreads++;
     r = -pthread_create(&t->pthread, &attr, thread_main, t);
     pthread_attr_destroy(&attr);
     if (r) {
-        vm->pthreads--;
+        p->pthreads--;
         pthread_mutex_unlock(&vm->lock);
         sys6(14, SIG_SETMASK, (uintptr_t)&old, 0, 8, 0, 0);
         goto fail;
@@ -267,46 +285,67 @@ static int64_t new_thread(struct tv_vm *vm, struct tv_clone *args) {
     bool bad = (s->flags & CLONE_PARENT_SETTID && tv_copy_out(vm, s->parent_tid, &tid, 4));
     if (s->flags & CLONE_CHILD_SETTID) tv_copy_out(vm, s->child_tid, &tid, 4);
     (void)bad; /* Linux does not look either: put_user() in kernel_clone() */
-    t->next = vm->threads->next;
-    vm->threads->next = t;
-    vm->alive++;
-    s->state = vm->end.kind ? 3 : 2;
+    if (s->flags & CLONE_PIDFD) {
+        int fd = (int)sys6(434, (uint64_t)tid, 0x80 /* PIDFD_THREAD */, 0, 0, 0, 0);
+        tv_copy_out(vm, s->pidfd, &fd, 4);
+    }
+    t->next = p->threads->next;
+    p->threads->next = t;
+    p->alive++;
+    s->state = p->end.kind ? 3 : 2;
     pthread_cond_broadcast(&s->go);
     pthread_mutex_unlock(&vm->lock);
     sys6(14, SIG_SETMASK, (uintptr_t)&old, 0, 8, 0, 0);
     return tid;
 fail:
-    if (t && t->cpu) give_cpu(vm, t->cpu);
+    if (t && t->cpu) thread_give_cpu(vm, p, t->cpu);
     free(t);
     free(s);
     return r == -ENOMEM ? -ENOMEM : -EAGAIN;
 }
 
+#define NEW_SPACES (CLONE_NEWNS | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWTIME)
+
+/* The checks of copy_process() in kernel/fork.c, in its order. */
 static int64_t do_clone(struct tv_vm *vm, struct tv_clone *args) {
     uint64_t f = args->flags;
+    if ((f & (CLONE_NEWNS | CLONE_FS)) == (CLONE_NEWNS | CLONE_FS) || (f & (CLONE_NEWUSER | CLONE_FS)) == (CLONE_NEWUSER | CLONE_FS)) return -EINVAL;
     if (f & CLONE_THREAD && !(f & CLONE_SIGHAND)) return -EINVAL;
     if (f & CLONE_SIGHAND && !(f & CLONE_VM)) return -EINVAL;
+    if (f & CLONE_SIGHAND && f & CLONE_CLEAR_SIGHAND) return -EINVAL;
+    if (f & CLONE_PIDFD && f & CLONE_DETACHED) return -EINVAL;
+    if (f & NEW_SPACES & ~0xffull) return -EPERM; /* as for a user without the right to them */
     if ((f & THREAD_FLAGS) == THREAD_FLAGS) {
-        if (f & ~(uint64_t)KNOWN_FLAGS) return -EINVAL;
+        if (f & ~0xffull & ~(uint64_t)KNOWN_FLAGS) return -EINVAL;
         return new_thread(vm, args);
     }
-    return do_fork(vm, args->flags, args->stack, args->tls, args->parent_tid, args->child_tid);
+    return f & CLONE_VM ? do_share(vm, args) : do_fork(vm, args);
 }
 
 int64_t core_clone(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    struct tv_clone s = {.flags = a[0], .stack = a[1], .parent_tid = a[2], .child_tid = a[3], .tls = a[4]};
+    struct tv_clone s = {.flags = (uint32_t)a[0], .stack = a[1], .parent_tid = a[2], .child_tid = a[3], .tls = a[4], .pidfd = a[2]};
+    if ((s.flags & (CLONE_PIDFD | CLONE_PARENT_SETTID)) == (CLONE_PIDFD | CLONE_PARENT_SETTID)) return -EINVAL;
     return do_clone(vm, &s);
 }
 
 int64_t core_clone3(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     uint64_t v[11] = {0}; /* struct clone_args: flags pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid set_tid_size cgroup */
+    uint8_t more[PG];
     if (a[1] > PG) return -E2BIG;
     if (a[1] < 64) return -EINVAL;
     if (tv_copy_in(vm, v, a[0], a[1] < sizeof v ? a[1] : sizeof v)) return -EFAULT;
-    if (v[0] & 0xff || v[4] & ~0xffull || v[8] || v[9] || v[0] & ~0xffffffffull) return -EINVAL;
+    if (a[1] > sizeof v) { /* of a later kernel: nothing is asked for if it is zero */
+        if (tv_copy_in(vm, more, a[0] + sizeof v, a[1] - sizeof v)) return -EFAULT;
+        for (uint64_t i = 0; i < a[1] - sizeof v; i++)
+            if (more[i]) return -E2BIG;
+    }
+    if (v[9] > 32 || !v[8] != !v[9] || v[4] & ~0xffull || v[4] > 64) return -EINVAL;
+    if (v[0] & (CLONE_DETACHED | (0xff & ~CLONE_NEWTIME)) || v[0] & ~0x3ffffffffull) return -EINVAL;
+    if (v[0] & (CLONE_THREAD | CLONE_PARENT) && v[4]) return -EINVAL;
     if (!v[5] != !v[6]) return -EINVAL;
-    if (v[0] & CLONE_PIDFD) return -EINVAL;
-    struct tv_clone s = {.flags = v[0] | v[4], .stack = v[5] + v[6], .parent_tid = v[3], .child_tid = v[2], .tls = v[7]};
+    if (v[8]) return -EPERM; /* set_tid: for CAP_CHECKPOINT_RESTORE */
+    if (v[0] & (CLONE_NEWTIME | CLONE_INTO_CGROUP)) return v[0] & CLONE_NEWTIME ? -EPERM : -EINVAL;
+    struct tv_clone s = {.flags = v[0] | v[4], .stack = v[5] + v[6], .parent_tid = v[3], .child_tid = v[2], .tls = v[7], .pidfd = v[1]};
     return do_clone(vm, &s);
 }
 
@@ -317,7 +356,7 @@ bool exec_alone(struct tv_vm *vm) {
     pthread_mutex_lock(&vm->lock);
     tv_me->gone = true; /* no kick from here on: the new program would die of it */
     pthread_mutex_unlock(&vm->lock);
-    end_others(vm, tv_me != vm->threads);
+    end_others(vm, tv_me != tv_me->proc->threads);
     robust(vm);
     sys6(39, 0, 0, 0, 0, 0, 0); /* getpid(2): a kick that was sent before has come when it returns */
     return true;

@@ -60,7 +60,8 @@ enum {
     VMA_TEXT = 16,    /* image text, never writable so far: may be patched late */
     VMA_VDSO = 32,
     VMA_WRITTEN = 64, /* was writable at some time */
-    VMA_IMAGE = 128
+    VMA_IMAGE = 128,
+    VMA_NOFORK = 256  /* MADV_DONTFORK */
 };
 
 struct tv_mem {
@@ -101,6 +102,7 @@ struct tv_altstack { uint64_t sp; int32_t flags; uint32_t pad; uint64_t size; };
 /* One thread of the guest: a host thread with a vCPU of its own. */
 struct tv_thread {
     struct tv_vm *vm;
+    struct tv_proc *proc;
     struct tv_thread *next;
     struct tv_cpu *cpu;
     pthread_t pthread;
@@ -115,13 +117,47 @@ struct tv_thread {
     int restart;                /* how the call that was interrupted goes on: RESTART_* */
     bool raw_regs;              /* the call set the registers itself (rt_sigreturn) */
     bool gone;                  /* exit(2) of this thread only */
+    struct tv_keeper *keepers;  /* fork.c */
+    bool left;                  /* its clear_tid is done */
     uint64_t fault_error, fault_vector, fault_cr2; /* for the next signal frame */
     gva fault_addr; uint64_t fault_rip, fault_rcx; unsigned fault_again, vanish_again;
     struct tv_stats stats;
     struct tv_clone *start;     /* until the thread runs */
 };
+
+/* What clone(2) asks for. */
+struct tv_clone {
+    uint64_t flags, stack, tls; /* flags: with the exit signal in the low byte */
+    gva parent_tid, child_tid, pidfd;
+    struct tv_regs regs;
+    uint64_t fs, gs;
+    uint8_t fpu[CPU_XSAVE];
+    pthread_cond_t go;
+    int state; /* 0: starting, 1: has a tid, 2: may run, 3: must not, 4: could not be made, 5: has ended or called exec */
+    int fd;    /* of CLONE_PIDFD, or the errno of state 4 */
+    struct tv_proc *creator;
+    bool clean; /* the process ended by itself: its vCPU can be used again */
+};
 extern __thread struct tv_thread *tv_me __attribute__((tls_model("initial-exec")));
 enum { RESTART_NONE = 0, RESTART_SYS = 512, RESTART_NOINTR = 513, RESTART_EINTR = 514 };
+
+/* One process of the guest. A forked one has a VM of its own; one made with CLONE_VM (vfork, posix_spawn) shares its
+ * parent's: a host process that shares the monitor's memory, too. */
+struct tv_sighand { int refs; struct tv_sigaction act[65]; };
+struct tv_proc {
+    pid_t pid;
+    struct tv_sighand *sig;
+    struct tv_stop end;        /* kind != 0: ended */
+    struct tv_thread *threads; /* the first is the leader */
+    int alive, pthreads;
+    struct tv_cpu *idle[64];   /* a vCPU is used by the process that made it: descriptors are a process's */
+    int nidle;
+    struct tv_cpu *spare;      /* more of them */
+    bool child;                /* there is no Python above it */
+    bool shares;               /* the VM of its parent */
+    bool shared_fds;           /* CLONE_FILES: with its parent */
+    int vfork_fd;              /* pipe to a parent that waits (CLONE_VFORK without CLONE_VM), or -1 */
+};
 
 struct tv_helper { char *cache, *version, *python, *runner; char **envp; }; /* see struct tv_spec */
 
@@ -132,22 +168,20 @@ struct tv_vm {
     int16_t actions[512];
     uint8_t noted[512];
     struct tv_stats stats;     /* of what is not a thread's, and of threads that ended */
-    struct tv_stop end;        /* kind != 0: ended */
     struct tv_stop notice[16]; /* to be reported before the next entry */
     int notices;
     uint32_t flags;
     char *exe;
     int fd_lo, fd_hi;          /* [lo, hi): the monitor's descriptors, invisible to the guest */
     pthread_mutex_t mm;        /* mem, and writing sites */
-    pthread_mutex_t lock;      /* threads, end, notices, act, free CPUs */
+    pthread_mutex_t lock;      /* processes, threads, ends, notices, dispositions, free CPUs */
     pthread_cond_t changed;    /* a thread ended, or there is a notice */
-    struct tv_thread *threads; /* the first is the thread that called tv_run() */
-    int alive, pthreads;
-    struct tv_cpu *idle[64];
-    int nidle, next_cpu;
-    struct tv_cpu *spare;      /* more of them */
+    pthread_cond_t keepers;    /* there is something to do for them */
+    int nkeepers;
+    struct tv_proc *proc;      /* the process that tv_run() runs */
+    int next_cpu;
+    int sharers;               /* other processes that run in this VM */
     uint64_t next_sys;         /* ring-0 page of the next vCPU */
-    struct tv_sigaction act[65];
     struct { uint64_t cur, max; } rlim[16];  /* guest's view of the limits that would hit the monitor */
     uint32_t rlim_own;         /* bits: which of them the guest set */
     gva entry, loader_entry, loader_base, phdr, stack_lo, stack_hi, stack_ptr, image_lo, image_hi, vdso, vdso_end;
@@ -160,8 +194,6 @@ struct tv_vm {
     uint64_t began;            /* tv_run(), for first_ns */
     struct tv_helper helper;
     bool vvar_slot;            /* the memslot of the vvar pages exists */
-    int vfork_fd;              /* to the parent that waits for us, or -1 */
-    bool child;                /* a forked guest: there is no Python above us */
 };
 
 /* copy.c: the only places that read or write guest memory by pointer. 0 or -EFAULT. */
@@ -278,7 +310,13 @@ uint64_t sig_waiting(uint64_t mask); /* the same mask without what the monitor n
 int frame_push(struct tv_vm *vm, const struct tv_sigaction *act, const siginfo_t *info, uint64_t mask, const struct tv_regs *regs);
 
 /* thread.c */
-struct tv_thread *thread_new(struct tv_vm *vm);
+struct tv_thread *thread_new(struct tv_vm *vm, struct tv_proc *proc);
+struct tv_proc *proc_new(struct tv_sighand *shared); /* NULL: dispositions of its own */
+void proc_free(struct tv_proc *p);
+int thread_prepare(struct tv_vm *vm, struct tv_thread *t, struct tv_clone *s);
+void thread_give_cpu(struct tv_vm *vm, struct tv_proc *to, struct tv_cpu *cpu);
+void thread_leave(struct tv_vm *vm, struct tv_thread *t);
+bool vm_take_notice(struct tv_vm *vm, struct tv_stop *out);
 void thread_loop(struct tv_vm *vm);
 void thread_merge(struct tv_thread *t);
 void thread_end_all(struct tv_vm *vm);      /* end is set: stop the others and wait for them */
@@ -288,10 +326,12 @@ bool pool_take(struct tv_vm *vm);
 bool pool_give(struct tv_vm *vm);
 void vm_run_to_end(struct tv_vm *vm) __attribute__((noreturn));
 void note_write(const struct tv_vm *vm, const struct tv_stop *s);
-int socketpair_hidden(struct tv_vm *vm, int pair[2]);
 bool exec_alone(struct tv_vm *vm);
 void sig_for_exec(struct tv_vm *vm);
 void sig_clear(struct tv_vm *vm);
+void sig_note_all(struct tv_vm *vm);
+void sig_repair(struct tv_proc *p);
+void keepers_quit(struct tv_vm *vm, struct tv_thread *t);
 enum proc_link { LINK_OTHER, LINK_EXE, LINK_HIDDEN, LINK_REFUSED };
 enum proc_link proc_link_of(struct tv_vm *vm, int dir, const char *path); /* proc.c */
 uint64_t proc_look(struct tv_vm *vm, uint64_t dir, gva path, bool follow, char *buf, enum proc_link *found); /* buf: PATH_MAX bytes */
@@ -302,7 +342,8 @@ int spec_write(struct tv_vm *vm, int *out, int image, int loader, const char *ex
                size_t nargv, const char *envp, size_t envp_bytes, size_t nenvp);
 int tv_runner(int fd);
 int vm_hide_fd(struct tv_vm *vm, int *fd);
-int64_t do_fork(struct tv_vm *vm, uint64_t flags, gva stack, uint64_t tls, gva parent_tid, gva child_tid);
+int64_t do_fork(struct tv_vm *vm, struct tv_clone *s);
+int64_t do_share(struct tv_vm *vm, struct tv_clone *s);
 void vm_exit(struct tv_vm *vm, struct tv_exit *x);
 
 void tv_notice(struct tv_vm *vm, int note, int nr, gva addr, int err);

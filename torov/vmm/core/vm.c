@@ -27,9 +27,20 @@ void tv_notice(struct tv_vm *vm, int note, int nr, gva addr, int err) {
         vm->noted[i] |= (uint8_t)(1u << note);
         vm->notice[vm->notices++] = (struct tv_stop){.kind = TV_NOTICE, .note = note, .nr = nr, .addr = addr, .err = err};
         pthread_cond_broadcast(&vm->changed);
-        if (tv_me && tv_me != vm->threads) sig_kick(vm->threads);
+        if (tv_me && tv_me != tv_me->proc->threads) sig_kick(tv_me->proc->threads);
     }
     pthread_mutex_unlock(&vm->lock);
+}
+
+bool vm_take_notice(struct tv_vm *vm, struct tv_stop *out) {
+    pthread_mutex_lock(&vm->lock);
+    bool any = vm->notices;
+    if (any) {
+        *out = vm->notice[0];
+        memmove(vm->notice, vm->notice + 1, (size_t)--vm->notices * sizeof *vm->notice);
+    }
+    pthread_mutex_unlock(&vm->lock);
+    return any;
 }
 
 /* The monitor's descriptors go to numbers that the guest's own never reach: just above the soft limit, which is lowered
@@ -103,12 +114,13 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     pthread_mutex_init(&vm->mm, NULL);
     pthread_mutex_init(&vm->lock, NULL);
     pthread_cond_init(&vm->changed, NULL);
-    vm->threads = tv_me = thread_new(vm);
+    pthread_cond_init(&vm->keepers, NULL);
+    if (!(vm->proc = proc_new(NULL))) goto fail;
+    vm->proc->threads = tv_me = thread_new(vm, vm->proc);
     if (!tv_me) goto fail;
     tv_me->tid = gettid();
-    vm->alive = vm->next_cpu = 1;
+    vm->proc->alive = vm->next_cpu = 1;
     sig_first(vm);
-    vm->vfork_fd = -1;
     vm->exe = strdup(spec->exe);
     if (!vm->exe || helper_copy(&vm->helper, spec)) goto fail;
     for (int i = 0; i < 512; i++) vm->actions[i] = spec->actions ? spec->actions[i] : tv_calls[i].action;
@@ -333,7 +345,7 @@ static struct tv_vm *running;
 
 int tv_run(struct tv_vm *vm, struct tv_stop *stop) {
     struct tv_vm *none = NULL;
-    struct tv_thread *t = vm->threads;
+    struct tv_thread *t = vm->proc->threads;
     if (!__atomic_compare_exchange_n(&running, &none, vm, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
         tv_fail(stop, "another guest runs in this process", EBUSY);
         return stop->kind;
@@ -342,23 +354,16 @@ int tv_run(struct tv_vm *vm, struct tv_stop *stop) {
     tv_me = t;
     sig_start(vm);
     if (vm->flags & TV_F_OWN && !vm->shown) proc_show(vm);
-    if (!vm->end.kind) thread_loop(vm);
+    if (!vm->proc->end.kind) thread_loop(vm);
     pthread_mutex_lock(&vm->lock);
-    while (t->gone && !vm->end.kind && !vm->notices) pthread_cond_wait(&vm->changed, &vm->lock);
+    while (t->gone && !vm->proc->end.kind && !vm->notices) pthread_cond_wait(&vm->changed, &vm->lock);
     pthread_mutex_unlock(&vm->lock);
-    if (vm->end.kind) thread_end_all(vm);
+    if (vm->proc->end.kind) thread_end_all(vm);
     sig_stop(vm);
     thread_merge(t);
     tv_me = NULL;
     vm->stats.run_ns += tv_now() - t0;
-    pthread_mutex_lock(&vm->lock);
-    if (vm->notices) {
-        *stop = vm->notice[0];
-        memmove(vm->notice, vm->notice + 1, (size_t)--vm->notices * sizeof *vm->notice);
-    } else {
-        *stop = vm->end;
-    }
-    pthread_mutex_unlock(&vm->lock);
+    if (!vm_take_notice(vm, stop)) *stop = vm->proc->end;
     __atomic_store_n(&running, NULL, __ATOMIC_RELEASE);
     return stop->kind;
 }
@@ -397,12 +402,17 @@ int tv_layout(const struct tv_vm *vm, struct tv_region *out, int max) {
 
 void tv_destroy(struct tv_vm *vm) {
     if (!vm) return;
+    pthread_mutex_lock(&vm->lock);
+    if (vm->proc && vm->proc->threads) keepers_quit(vm, vm->proc->threads);
+    while (vm->nkeepers && !vm->sharers) pthread_cond_wait(&vm->changed, &vm->lock);
+    bool kept = vm->sharers; /* a process that the guest left behind lives in this memory */
+    pthread_mutex_unlock(&vm->lock);
+    if (kept) return;
     pool_give(vm);
-    if (vm->threads) cpu_destroy(vm->threads->cpu);
-    for (int i = 0; i < vm->nidle; i++) cpu_destroy(vm->idle[i]);
-    for (struct tv_cpu *c = vm->spare, *next; c; c = next) { next = c->next; cpu_destroy(c); }
+    if (vm->proc && vm->proc->threads) cpu_destroy(vm->proc->threads->cpu);
+    if (vm->proc) free(vm->proc->threads);
+    proc_free(vm->proc);
     cpu_vm_close(vm->hw);
-    free(vm->threads);
     tv_me = NULL;
     mem_destroy(vm);
     site_free(&vm->sites);
