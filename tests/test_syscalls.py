@@ -107,7 +107,7 @@ def test_each_row_obeys_the_rules(call: syscalls.Call) -> None:
 _REFUSED = """
     ptrace process_vm_readv process_vm_writev bpf perf_event_open add_key keyctl request_key io_uring_setup
     io_uring_enter io_uring_register userfaultfd mount umount2 pivot_root move_mount open_tree fsopen fsmount
-    mount_setattr kexec_load kexec_file_load init_module finit_module delete_module setns unshare
+    mount_setattr kexec_load kexec_file_load init_module finit_module delete_module setns
     open_by_handle_at pidfd_getfd reboot swapon iopl ioperm
 """
 

@@ -25,7 +25,7 @@ static void on_fault(int sig, siginfo_t *info, void *ctx) {
         u->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)tv_movs_end;
         return;
     }
-    if (tv_me && info->si_code <= 0) { sig_note(sig, info, ctx); return; } /* sent, not raised by the CPU */
+    if (info->si_code <= 0 && (tv_me || sig_is_kick(sig, info))) { sig_note(sig, info, ctx); return; } /* sent, not raised by the CPU */
     struct sigaction *old = sig == SIGSEGV ? &old_segv : &old_bus;
     if (old->sa_flags & SA_SIGINFO) { old->sa_sigaction(sig, info, ctx); return; }
     if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) { old->sa_handler(sig); return; }
@@ -34,6 +34,9 @@ static void on_fault(int sig, siginfo_t *info, void *ctx) {
 
 static void setup(void) {
     struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    sigfillset(&sa.sa_mask); /* a signal noted in between would be followed by the old mask, and another one take its place */
+    sigdelset(&sa.sa_mask, SIGSEGV);
+    sigdelset(&sa.sa_mask, SIGBUS);
     sigaction(SIGSEGV, &sa, &old_segv);
     sigaction(SIGBUS, &sa, &old_bus);
 }

@@ -219,6 +219,7 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
         const char *name = strrchr(real, '/');
         const char *run[] = {name ? name + 1 : real, number, NULL}, *none[] = {NULL};
         if (keep_open(image) || (loader >= 0 && keep_open(loader)) || keep_open(spec)) r = -errno;
+        if (!r) r = sig_hold(); /* a signal that comes now waits for the new program */
         if (!r && !exec_alone(vm)) r = -EINTR; /* another thread ends us */
         if (!r) {
             sig_for_exec(vm);

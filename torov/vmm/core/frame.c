@@ -113,13 +113,19 @@ int64_t core_rt_sigreturn(struct tv_vm *vm, uint64_t a[6], const struct tv_call 
     struct tv_thread *t = tv_me;
     struct tv_regs *r = t->cpu->regs;
     struct uctx uc;
-    if (tv_copy_in(vm, &uc, r->rsp, sizeof uc) || uc.mc.rip >= USER_TOP || (uc.mc.fpstate && restore_fpu(vm, uc.mc.fpstate))) {
+    bool bad = tv_copy_in(vm, &uc, r->rsp, sizeof uc) || uc.mc.rip >= USER_TOP;
+    if (!bad) {
+        uint64_t mask = uc.sigmask & ~(1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1));
+        int again = mask_unless_noted(mask);
+        if (again) return again;
+        t->sigmask = mask;
+        bad = uc.mc.fpstate && restore_fpu(vm, uc.mc.fpstate);
+    }
+    if (bad) {
         sig_fault(vm, SIGSEGV, SI_KERNEL, 0);
         return 0;
     }
     t->raw_regs = true;
-    t->sigmask = uc.sigmask & ~(1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1));
-    host_mask(t->sigmask);
     int mode = uc.stack.flags & 0x7fffffff;
     if (mode == 2) t->altstack = (struct tv_altstack){.flags = 2};
     else if (mode <= 1 && uc.stack.size >= 2048) { t->altstack = uc.stack; t->altstack.pad = 0; t->altstack.flags &= ~3; }

@@ -293,9 +293,28 @@ static void exception_exit(struct tv_cpu *cpu, struct tv_exit *x) {
     r->rsp = f[3];
 }
 
+/* A kick can come before the iretq of the entry ran: what it was to load is the program's state. And it can come when KVM has an
+ * exception to deliver: the instruction raises it again, but a handler that the registers may be set to must not get it. */
+static void not_yet(struct tv_cpu *cpu, bool returns, struct tv_exit *x) {
+    struct tv_regs *r = cpu->regs;
+    const uint64_t *f = (const uint64_t *)(cpu->sys + cpu->sys_stack - 40);
+    struct kvm_vcpu_events e;
+    if (ioctl(cpu->fd, KVM_GET_VCPU_EVENTS, &e) < 0) return fail(x, "KVM_GET_VCPU_EVENTS", errno);
+    if (e.exception.injected || e.exception.pending) {
+        e.exception.injected = e.exception.pending = 0;
+        if (ioctl(cpu->fd, KVM_SET_VCPU_EVENTS, &e) < 0) return fail(x, "KVM_SET_VCPU_EVENTS", errno);
+    }
+    if (!returns || r->rip != TV_SYS_STUBS + 2 || r->rsp != cpu->sys_stack - 40) return;
+    r->rip = f[0];
+    r->rflags = f[2];
+    r->rsp = f[3];
+    cpu->ring0 = true;
+}
+
 void cpu_run(struct tv_cpu *cpu, struct tv_exit *x) {
     struct kvm_run *run = cpu->run;
     struct tv_regs *r = cpu->regs;
+    bool returns = cpu->ring0;
     if (cpu->ring0) { /* back to ring 3: sysret is unknown to PVM's emulator, iretq is not */
         uint64_t *f = (uint64_t *)(cpu->sys + cpu->sys_stack - 40);
         f[0] = r->rip;
@@ -312,8 +331,8 @@ void cpu_run(struct tv_cpu *cpu, struct tv_exit *x) {
     cpu->pending_io = false;
     x->addr = x->error = 0;
     if (ioctl(cpu->fd, KVM_RUN, 0) < 0) {
-        if (errno == EINTR || errno == EAGAIN) { x->kind = CPU_KICKED; return; }
-        if (errno == EFAULT) { x->kind = CPU_VANISHED; return; }
+        x->kind = errno == EFAULT ? CPU_VANISHED : CPU_KICKED;
+        if (errno == EINTR || errno == EAGAIN || errno == EFAULT) return not_yet(cpu, returns, x);
         return fail(x, "KVM_RUN", errno);
     }
     switch (run->exit_reason) {
@@ -330,7 +349,9 @@ void cpu_run(struct tv_cpu *cpu, struct tv_exit *x) {
         x->kind = CPU_PORT;
         x->error = run->io.direction == KVM_EXIT_IO_OUT && rip_past == 1;
         return;
-    case KVM_EXIT_INTR: x->kind = CPU_KICKED; return;
+    case KVM_EXIT_INTR:
+        x->kind = CPU_KICKED;
+        return not_yet(cpu, returns, x);
     case KVM_EXIT_SHUTDOWN: x->kind = CPU_SHUTDOWN; return;
     case KVM_EXIT_MMIO: x->addr = run->mmio.phys_addr; return fail(x, "access outside the memslots", EFAULT);
     case KVM_EXIT_INTERNAL_ERROR: return fail(x, "KVM_EXIT_INTERNAL_ERROR", (int)run->internal.suberror);

@@ -55,6 +55,16 @@ int host_mask(uint64_t mask) {
     return (int)sys6(14, SIG_SETMASK, (uintptr_t)&m, 0, 8, 0, 0);
 }
 
+/* The mask of a call that has not begun if a signal was noted: that signal came first, and a mask set now would let another one
+ * take its place. */
+int mask_unless_noted(uint64_t mask) {
+    uint64_t m = sig_waiting(mask);
+    return (int)host6(14, SIG_SETMASK, (uintptr_t)&m, 0, 8, 0, 0);
+}
+
+/* Blocks what can be blocked, so that nothing is noted any more; -RESTART_NOINTR, and nothing done, if something was. */
+int sig_hold(void) { return mask_unless_noted(~0ull); }
+
 bool sig_is_kick(int sig, const siginfo_t *info) {
     return sig == SIGBUS && info->si_code == SI_QUEUE && info->si_value.sival_ptr == KICK_VALUE;
 }
@@ -181,10 +191,16 @@ void sig_fault(struct tv_vm *vm, int sig, int code, gva addr) {
     info.si_addr = (void *)(uintptr_t)addr;
     bool able = tv_me->proc->sig->act[sig].handler > 1 && !(tv_me->sigmask & BIT(sig));
     if (!able) { sig_end(vm, sig, code, addr); return; }
-    struct tv_regs regs = *tv_me->cpu->regs;
+    struct tv_thread *t = tv_me;
+    struct tv_regs regs = *t->cpu->regs;
+    host_mask(~0ull);
     deliver(vm, &info, &regs, true);
-    host_mask(tv_me->sigmask);
-    tv_me->raw_regs = true;
+    if (t->noted && t->sigmask & BIT(t->noted)) { /* the fault's handler blocks it: back to the host's queue */
+        sys6(297, (uint64_t)getpid(), (uint64_t)t->tid, (uint64_t)t->noted, (uintptr_t)&t->incoming, 0, 0);
+        t->noted = 0;
+    }
+    if (!t->noted) host_mask(t->sigmask);
+    t->raw_regs = true;
 }
 
 /* Before the guest goes on: what was noted, and how an interrupted call goes on. Linux's rules: a call that was not begun
@@ -248,8 +264,9 @@ int64_t core_rt_sigprocmask(struct tv_vm *vm, uint64_t a[6], const struct tv_cal
         case SIG_SETMASK: break;
         default: return -EINVAL;
         }
+        int r = mask_unless_noted(set);
+        if (r) return r;
         t->sigmask = set;
-        if (!t->noted) host_mask(set);
     }
     return a[2] && tv_copy_out(vm, a[2], &old, 8) ? -EFAULT : 0;
 }
@@ -349,15 +366,12 @@ int64_t core_pidfd_send_signal(struct tv_vm *vm, uint64_t a[6], const struct tv_
     return sys6(424, a[0], a[1], (uintptr_t)&info, a[3], 0, 0);
 }
 
-/* What exec(2) keeps: the mask, and what is ignored. The host resets handlers itself. */
+/* What exec(2) keeps: what is ignored; the runner sets the mask. The host resets handlers itself, and only then: a kick may still
+ * be on its way to the thread that waits. */
 void sig_for_exec(struct tv_vm *vm) {
+    struct host_act ignore = {.handler = SIG_IGN};
     for (int s = 1; s <= 64 && tv_me->proc->sig->refs == 1; s++)
-        if (BIT(s) & FAULTS) {
-            struct host_act h = {.handler = tv_me->proc->sig->act[s].handler == 1 ? SIG_IGN : SIG_DFL};
-            sys6(13, (uint64_t)s, (uintptr_t)&h, 0, 8, 0, 0);
-        }
-    uint64_t m = tv_me->sigmask;
-    sys6(14, SIG_SETMASK, (uintptr_t)&m, 0, 8, 0, 0);
+        if (BIT(s) & FAULTS && tv_me->proc->sig->act[s].handler == 1) sys6(13, (uint64_t)s, (uintptr_t)&ignore, 0, 8, 0, 0);
 }
 
 void sig_clear(struct tv_vm *vm) { /* CLONE_CLEAR_SIGHAND */

@@ -16,6 +16,7 @@ struct blob { /* strings follow: exe, execfn, cache, version, python, runner, th
     uint32_t nhelper, nargv, nenvp, rlim_own;
     int16_t actions[512];
     uint64_t rlim[16][2];
+    uint64_t sigmask;
 };
 
 static int put(int fd, const void *data, size_t n) {
@@ -38,6 +39,7 @@ int spec_write(struct tv_vm *vm, int *out, int image, int loader, const char *ex
     memcpy(b.actions, vm->actions, sizeof b.actions);
     memcpy(b.rlim, vm->rlim, sizeof b.rlim);
     b.rlim_own = vm->rlim_own;
+    b.sigmask = tv_me->sigmask;
     while (h->envp && h->envp[b.nhelper]) b.nhelper++;
     int fd = memfd_create("torov-exec", MFD_CLOEXEC), r = fd < 0 ? -errno : 0;
     if (!r) r = put(fd, &b, sizeof b);
@@ -94,6 +96,7 @@ int tv_runner(int fd) {
     memcpy(vm->rlim, b->rlim, sizeof b->rlim);
     vm->rlim_own = b->rlim_own;
     tv_me = vm->proc->threads;
+    tv_me->sigmask = b->sigmask;
     sig_start(vm);
     proc_show(vm);
     vm_run_to_end(vm);

@@ -163,6 +163,8 @@ void thread_leave(struct tv_vm *vm, struct tv_thread *t) {
 
 int64_t core_exit(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     struct tv_thread *t = tv_me;
+    int again = sig_hold(); /* what comes now is for another thread; what was noted runs its handler here first */
+    if (again) return again;
     pthread_mutex_lock(&vm->lock);
     bool last = --tv_me->proc->alive == 0;
     pthread_mutex_unlock(&vm->lock);

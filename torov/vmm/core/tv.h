@@ -306,6 +306,8 @@ int sig_kick(const struct tv_thread *t);
 bool sig_is_kick(int sig, const siginfo_t *info);
 void sig_note(int sig, siginfo_t *info, void *context);
 int host_mask(uint64_t mask);
+int mask_unless_noted(uint64_t mask);
+int sig_hold(void);
 uint64_t sig_waiting(uint64_t mask); /* the same mask without what the monitor needs */
 int frame_push(struct tv_vm *vm, const struct tv_sigaction *act, const siginfo_t *info, uint64_t mask, const struct tv_regs *regs);
 
