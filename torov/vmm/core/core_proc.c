@@ -112,8 +112,10 @@ int64_t core_futex(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     bool timed = op == FUTEX_WAIT || op == FUTEX_LOCK_PI || op == FUTEX_WAIT_BITSET || op == FUTEX_WAIT_REQUEUE_PI || op == FUTEX_LOCK_PI2;
     bool two = op == FUTEX_REQUEUE || op == FUTEX_CMP_REQUEUE || op == FUTEX_WAKE_OP || op == FUTEX_WAIT_REQUEUE_PI || op == FUTEX_CMP_REQUEUE_PI;
     /* a futex word at NULL is an address like any other: EFAULT */
-    return host6(202, a[0] ? tv_ptr(vm, a[0]) : tv_ptr(vm, 4 * PG), a[1], a[2], timed ? tv_ptr(vm, a[3]) : a[3],
-                two ? tv_ptr(vm, a[4]) : a[4], a[5]);
+    int64_t r = host6(202, a[0] ? tv_ptr(vm, a[0]) : tv_ptr(vm, 4 * PG), a[1], a[2], timed ? tv_ptr(vm, a[3]) : a[3],
+                      two ? tv_ptr(vm, a[4]) : a[4], a[5]);
+    bool pi = op == FUTEX_LOCK_PI || op == FUTEX_LOCK_PI2 || op == FUTEX_WAIT_REQUEUE_PI;
+    return r == -RESTART_SYS && pi ? -RESTART_NOINTR : r; /* these go on after any handler */
 }
 
 int64_t core_shmat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {

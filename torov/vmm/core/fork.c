@@ -4,6 +4,7 @@
 #include "tv.h"
 
 #include <linux/sched.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -94,7 +95,9 @@ void vm_run_to_end(struct tv_vm *vm) {
 static void wait_vfork(struct tv_vm *vm, int fd, pid_t child) {
     char c;
     ssize_t n;
-    do n = read(fd, &c, 1); while (n < 0 && errno == EINTR && !vm->end.kind);
+    struct pollfd p = {fd, POLLIN, 0}; /* poll(2) is never restarted: a kick ends it */
+    do n = poll(&p, 1, -1); while (n < 0 && errno == EINTR && !vm->end.kind);
+    if (n == 1) n = read(fd, &c, 1);
     if (n == 1) { /* it ends without exec */
         gva sp = tv_me->cpu->regs->rsp & ~7ull;
         pthread_mutex_lock(&vm->mm); /* another thread may move the list */
@@ -169,6 +172,7 @@ int64_t do_fork(struct tv_vm *vm, uint64_t flags, gva stack, uint64_t tls, gva p
     if (flags & CLONE_CHILD_SETTID) tv_copy_out(vm, child_tid, &t->tid, 4);
     if (flags & CLONE_CLEAR_SIGHAND) sig_clear(vm);
     t->noted = t->attention = t->restart = 0;
+    t->deferred = 0;
     host_mask(t->sigmask);
     vm_run_to_end(vm); /* does not return */
 out:
