@@ -6,6 +6,7 @@
 #include <math.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -393,6 +394,63 @@ static void own_thread_interrupted(void) { /* EINTR of a read in a thread, by pt
     char c; while (SC(SYS_read, pipes[0], &c, 1) == -EINTR) e++;
     reap(); printf("%d %d\n", hits > 0, e > 0);
 }
+static sem_t turns[2];
+static void turn_over(int sig) { sem_post(&turns[sig == SIGUSR2]); }
+static void *spins(void *arg) { block(SIG_UNBLOCK, SIGUSR1); block(SIG_UNBLOCK, SIGUSR2); while (!stop_now) if (arg) (void)getppid(); return NULL; }
+static void *takes_turns(void *arg) { /* the next is sent when the handler has seen the last: none may be lost */
+    int i = arg != NULL; long n = 0;
+    struct timespec late; clock_gettime(CLOCK_REALTIME, &late); late.tv_sec += 20;
+    for (; n < 2000 && !sem_timedwait(&turns[i], &late); n++) kill(getpid(), i ? SIGUSR2 : SIGUSR1);
+    return (void *)n;
+}
+static void pingpong(void) {
+    struct sigaction a = {.sa_handler = turn_over}; sigaction(SIGUSR1, &a, NULL); sigaction(SIGUSR2, &a, NULL);
+    block(SIG_BLOCK, SIGUSR1); block(SIG_BLOCK, SIGUSR2);
+    for (int calls = 0; calls < 2; calls++) {
+        pthread_t w, t[2]; void *n[2]; stop_now = 0; sem_init(&turns[0], 0, 1); sem_init(&turns[1], 0, 1);
+        pthread_create(&w, NULL, spins, calls ? turns : NULL);
+        for (int i = 0; i < 2; i++) pthread_create(&t[i], NULL, takes_turns, i ? turns : NULL);
+        for (int i = 0; i < 2; i++) pthread_join(t[i], &n[i]);
+        stop_now = 1; pthread_join(w, NULL); printf("%ld %ld\n", (long)n[0], (long)n[1]);
+    }
+}
+static void mask_note(int sig) { order[n_order++] = sig; printf("%d in %lx\n", sig, mask_bits()); }
+static void wait_masks(void) { /* the handler runs with the mask of the wait, and returns to the old one */
+    struct sigaction a = {.sa_handler = mask_note}; sigset_t wait;
+    const int sigs[] = {SIGUSR1, SIGUSR2, SIGSEGV, SIGBUS}; for (int k = 0; k < 4; k++) sigaction(sigs[k], &a, NULL);
+    for (int k = 0; k < 4; k++)
+        for (int way = 0; way < 3; way++) {
+            int other = sigs[(k + 1) % 4]; sigemptyset(&wait); sigaddset(&wait, other); sigprocmask(SIG_SETMASK, &(sigset_t){{0}}, NULL);
+            block(SIG_BLOCK, sigs[k]); block(SIG_BLOCK, other); raise(other); if (way) raise(sigs[k]); else after(20, sigs[k], 0);
+            if (way == 2) say(ppoll(NULL, 0, NULL, &wait), "ppoll"); else say(sigsuspend(&wait), "sigsuspend");
+            printf("after %lx\n", mask_bits()); block(SIG_UNBLOCK, other); printf("open %lx\n", mask_bits()); reap();
+        }
+}
+static void sent_faults(void) { /* a SIGSEGV that was sent is a signal like any other */
+    const int sigs[] = {SIGSEGV, SIGBUS}; sigset_t s; siginfo_t i; int fds[2]; need(!pipe(fds), "pipe");
+    for (int k = 0; k < 2; k++) {
+        int sig = sigs[k], st; char c; hits = 0; on(sig, note, SA_RESTART); sigemptyset(&s); sigaddset(&s, sig);
+        block(SIG_BLOCK, sig); raise(sig); raise(sig); sigpending(&s); printf("%d %d\n", hits, sigismember(&s, sig));
+        block(SIG_UNBLOCK, sig); printf("%d %d\n", hits, last_code); sigpending(&s); printf("%d\n", sigismember(&s, sig));
+        block(SIG_BLOCK, sig); sigemptyset(&s); sigaddset(&s, sig); sigqueue(getpid(), sig, (union sigval){.sival_int = 5});
+        say(sigwaitinfo(&s, &i), "wait"); printf("%d %d %d\n", i.si_signo, i.si_code, i.si_value.sival_int);
+        after(30, sig, 0); say(sigwaitinfo(&s, &i), "later"); printf("%d %d\n", i.si_code, hits); reap();
+        raise(sig); pid_t p = fork(); if (!p) { sigpending(&s); _exit(sigismember(&s, sig)); } waitpid(p, &st, 0); printf("child %d\n", WEXITSTATUS(st));
+        block(SIG_UNBLOCK, sig); printf("%d\n", hits);
+        p = fork(); if (!p) { rest_ms(30); kill(getppid(), sig); rest_ms(30); if (write(fds[1], "x", 1)) { } _exit(0); }
+        say(SC(SYS_read, fds[0], &c, 1), "restarted"); printf("%d\n", hits); reap();
+        on(sig, note, 0); p = fork(); if (!p) { rest_ms(30); kill(getppid(), sig); rest_ms(30); if (write(fds[1], "x", 1)) { } _exit(0); }
+        say(SC(SYS_read, fds[0], &c, 1), "interrupted"); printf("%d\n", hits); say(SC(SYS_read, fds[0], &c, 1), "then"); reap();
+    }
+}
+static void pi_futex(void) { /* not interrupted by a handler without SA_RESTART */
+    static uint32_t lock; on(SIGUSR1, note, 0); need(!pipe(pipes), "pipe");
+    uint32_t *word = mmap(NULL, 4096, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0); *word = lock;
+    pid_t p = fork(), me = getpid();
+    if (!p) { SC(SYS_futex, word, FUTEX_LOCK_PI, 0, NULL, NULL, 0); if (write(pipes[1], "x", 1)) { } rest_ms(50); kill(getppid(), SIGUSR1); rest_ms(50); SC(SYS_futex, word, FUTEX_UNLOCK_PI, 0, NULL, NULL, 0); _exit(0); }
+    char c; need(read(pipes[0], &c, 1) == 1, "read"); say(SC(SYS_futex, word, FUTEX_LOCK_PI, 0, NULL, NULL, 0), "lock");
+    printf("%d %d\n", hits, (*word & FUTEX_TID_MASK) == (uint32_t)me); waitpid(p, NULL, 0);
+}
 static void jumps(void) { on(SIGUSR1, jump, 0); volatile int n = 0; for (volatile int i = 0; i < 1000; i++) if (!sigsetjmp(back, 1)) raise(SIGUSR1); else n++; printf("%d %lx\n", n, mask_bits()); }
 static void deaths(void) {
     const int sigs[] = {SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGPIPE, SIGTERM, SIGSTKFLT, SIGPWR, SIGSYS, SIGXCPU, SIGIO, SIGBUS, SIGSEGV, SIGRTMAX, SIGCHLD, SIGCONT, SIGURG, SIGWINCH};
@@ -408,7 +466,7 @@ int main(int argc, char **argv) {
         CASE(senders), CASE(flags), CASE(masks), CASE(queued), CASE(waiting), CASE(eintr), CASE(restart), CASE(registers), CASE(vectors),
         CASE(context), CASE(faults), CASE(overflow), CASE(no_stack), CASE(blocked_fault), CASE(ignored_fault), CASE(double_fault),
         CASE(to_threads), CASE(any_thread), CASE(storm), CASE(threads_and_storm), CASE(children), CASE(timers), CASE(signal_fd), CASE(races),
-        CASE(own_thread_interrupted), CASE(jumps), CASE(deaths),
+        CASE(own_thread_interrupted), CASE(pingpong), CASE(wait_masks), CASE(sent_faults), CASE(pi_futex), CASE(jumps), CASE(deaths),
     };
     return one_case(cases, sizeof cases / sizeof *cases, argc, argv);
 }

@@ -175,9 +175,10 @@ static bool selects_hidden(struct tv_vm *vm, gva set, int n) {
 }
 
 /* A mask that holds while a call waits, or of a signalfd: a copy that lets a kick through, or an address that faults. */
-static uint64_t mask_in(struct tv_vm *vm, gva at, uint64_t size, uint64_t *copy) {
+static uint64_t mask_in(struct tv_vm *vm, long nr, gva at, uint64_t size, uint64_t *copy) {
     if (!at || size != sizeof *copy) return tv_ptr(vm, at);
     if (tv_copy_in(vm, copy, at, sizeof *copy)) return tv_ptr(vm, 1);
+    if (nr != 282 && nr != 289) sig_wait(tv_me, *copy); /* signalfd */
     *copy = sig_waiting(*copy);
     return (uintptr_t)copy;
 }
@@ -217,17 +218,17 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
         case A_MMSGIN: case A_MMSGOUT:
             return many_messages(vm, nr, a, s->kind == A_MMSGIN);
         case A_SIGSET:
-            a[i] = mask_in(vm, a[i], a[s->ref], &mask);
+            a[i] = mask_in(vm, nr, a[i], a[s->ref], &mask);
             break;
         case A_SIGSETARG:
             if (!a[i]) break;
             if (tv_copy_in(vm, &set, a[i], sizeof set)) { a[i] = tv_ptr(vm, 1); break; }
-            set.ptr = mask_in(vm, set.ptr, set.len, &mask);
+            set.ptr = mask_in(vm, nr, set.ptr, set.len, &mask);
             a[i] = (uintptr_t)&set;
             break;
         }
     }
-    int64_t r = tv_cp(&tv_me->attention, nr, a);
+    int64_t r = tv_me->waiting && (tv_me->noted == SIGSEGV || tv_me->noted == SIGBUS) ? -EINTR : tv_cp(&tv_me->attention, nr, a);
     if (polled && (r >= 0 || r == -EINTR) && poll_answers(vm, first, (unsigned)a[1], polled)) r = -EFAULT;
     free(polled);
     return r;
@@ -276,4 +277,5 @@ void tv_dispatch(struct tv_vm *vm, gva site) {
     if (ret == -RESTART_SYS || ret == -RESTART_NOINTR) t->restart = (int)-ret; /* rax keeps the number */
     else if (ret == -EINTR && t->attention) t->restart = RESTART_EINTR;
     else r->rax = (uint64_t)ret;
+    if (!t->restart) t->waiting = false;
 }

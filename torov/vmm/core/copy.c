@@ -33,7 +33,7 @@ static void on_fault(int sig, siginfo_t *info, void *ctx) {
 }
 
 static void setup(void) {
-    struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    struct sigaction sa = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_RESTART};
     sigfillset(&sa.sa_mask); /* a signal noted in between would be followed by the old mask, and another one take its place */
     sigdelset(&sa.sa_mask, SIGSEGV);
     sigdelset(&sa.sa_mask, SIGBUS);

@@ -10,7 +10,9 @@ int64_t core_futex(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     int op = (int)a[1] & FUTEX_CMD_MASK;
     bool timed = op == FUTEX_WAIT || op == FUTEX_LOCK_PI || op == FUTEX_WAIT_BITSET || op == FUTEX_WAIT_REQUEUE_PI || op == FUTEX_LOCK_PI2;
     bool two = op == FUTEX_REQUEUE || op == FUTEX_CMP_REQUEUE || op == FUTEX_WAKE_OP || op == FUTEX_WAIT_REQUEUE_PI || op == FUTEX_CMP_REQUEUE_PI;
-    return host6(202, word(vm, a[0]), a[1], a[2], timed ? tv_ptr(vm, a[3]) : a[3], two ? tv_ptr(vm, a[4]) : a[4], a[5]);
+    int64_t r = host6(202, word(vm, a[0]), a[1], a[2], timed ? tv_ptr(vm, a[3]) : a[3], two ? tv_ptr(vm, a[4]) : a[4], a[5]);
+    bool pi = op == FUTEX_LOCK_PI || op == FUTEX_LOCK_PI2 || op == FUTEX_WAIT_REQUEUE_PI;
+    return r == -RESTART_SYS && pi ? -RESTART_NOINTR : r; /* these go on after any handler */
 }
 
 struct waiter { uint64_t val, addr; uint32_t flags, reserved; }; /* struct futex_waitv */

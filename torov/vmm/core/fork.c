@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -143,8 +144,9 @@ static pid_t host_fork(uint64_t flags) {
 
 /* CLONE_VFORK without CLONE_VM: until the child has gone, or called exec. */
 static void wait_fork(struct tv_proc *p, int fd) {
-    char c;
-    while (read(fd, &c, 1) < 0 && errno == EINTR && !p->end.kind) { }
+    struct pollfd w = {fd, POLLIN, 0}; /* poll(2) is never restarted: a kick ends it */
+    int n;
+    do n = poll(&w, 1, -1); while (n < 0 && errno == EINTR && !p->end.kind);
     close(fd);
 }
 
@@ -211,6 +213,7 @@ int64_t do_fork(struct tv_vm *vm, struct tv_clone *s) {
     if (flags & CLONE_CHILD_SETTID) tv_copy_out(vm, s->child_tid, &t->tid, 4);
     if (flags & CLONE_CLEAR_SIGHAND) sig_clear(vm);
     t->noted = t->attention = t->restart = 0;
+    t->deferred = 0;
     host_mask(t->sigmask);
     vm_run_to_end(vm); /* does not return */
 }

@@ -119,6 +119,7 @@ int64_t core_rt_sigreturn(struct tv_vm *vm, uint64_t a[6], const struct tv_call 
         int again = mask_unless_noted(mask);
         if (again) return again;
         t->sigmask = mask;
+        sig_release(t, mask);
         bad = uc.mc.fpstate && restore_fpu(vm, uc.mc.fpstate);
     }
     if (bad) {

@@ -65,6 +65,33 @@ int mask_unless_noted(uint64_t mask) {
 /* Blocks what can be blocked, so that nothing is noted any more; -RESTART_NOINTR, and nothing done, if something was. */
 int sig_hold(void) { return mask_unless_noted(~0ull); }
 
+/* A sent SIGSEGV or SIGBUS that the guest blocks cannot wait on the host, where they are never blocked: it is held here. */
+static void hold(struct tv_thread *t) {
+    t->held[t->noted == SIGBUS] = t->incoming;
+    t->deferred |= BIT(t->noted);
+}
+
+/* true: a held signal that mask lets through is noted now. */
+bool sig_release(struct tv_thread *t, uint64_t mask) {
+    uint64_t ready = t->deferred & ~mask;
+    if (!ready) return false;
+    host_mask(~0ull);
+    if (t->noted) return false; /* that one first */
+    int sig = ready & BIT(SIGBUS) ? SIGBUS : SIGSEGV;
+    t->deferred &= ~BIT(sig);
+    t->incoming = t->held[sig == SIGBUS];
+    t->noted = sig;
+    t->attention = 1;
+    return true;
+}
+
+/* A mask for the time that a call waits. true: a held signal passes it, and the call is interrupted at once. */
+bool sig_wait(struct tv_thread *t, uint64_t mask) {
+    t->wait_mask = mask & ~UNBLOCKABLE;
+    t->waiting = true;
+    return sig_release(t, mask);
+}
+
 bool sig_is_kick(int sig, const siginfo_t *info) {
     return sig == SIGBUS && info->si_code == SI_QUEUE && info->si_value.sival_ptr == KICK_VALUE;
 }
@@ -161,8 +188,9 @@ void sig_end(struct tv_vm *vm, int sig, int code, gva addr) {
                                 .nr = (int)tv_me->fault_vector});
 }
 
-/* Enters the guest's handler, or takes the default action. regs: what the handler returns to. */
-static void deliver(struct tv_vm *vm, const siginfo_t *info, const struct tv_regs *regs, bool forced) {
+/* Enters the guest's handler, or takes the default action. regs: what the handler returns to; blocked: what was blocked
+ * when the signal came, which is not what the handler returns to if it came in sigsuspend(2) or ppoll(2). */
+static void deliver(struct tv_vm *vm, const siginfo_t *info, const struct tv_regs *regs, uint64_t blocked, bool forced) {
     int sig = info->si_signo;
     pthread_mutex_lock(&vm->lock);
     struct tv_sigaction act = tv_me->proc->sig->act[sig];
@@ -182,8 +210,7 @@ static void deliver(struct tv_vm *vm, const siginfo_t *info, const struct tv_reg
         sig_end(vm, SIGSEGV, SI_KERNEL, 0); /* no place for the frame: force_sigsegv() */
         return;
     }
-    tv_me->sigmask |= act.mask | (act.flags & SA_NODEFER ? 0 : BIT(sig));
-    tv_me->sigmask &= ~UNBLOCKABLE;
+    tv_me->sigmask = (blocked | act.mask | (act.flags & SA_NODEFER ? 0 : BIT(sig))) & ~UNBLOCKABLE;
 }
 
 void sig_fault(struct tv_vm *vm, int sig, int code, gva addr) {
@@ -194,9 +221,10 @@ void sig_fault(struct tv_vm *vm, int sig, int code, gva addr) {
     struct tv_thread *t = tv_me;
     struct tv_regs regs = *t->cpu->regs;
     host_mask(~0ull);
-    deliver(vm, &info, &regs, true);
+    deliver(vm, &info, &regs, t->sigmask, true);
     if (t->noted && t->sigmask & BIT(t->noted)) { /* the fault's handler blocks it: back to the host's queue */
-        sys6(297, (uint64_t)getpid(), (uint64_t)t->tid, (uint64_t)t->noted, (uintptr_t)&t->incoming, 0, 0);
+        if (BIT(t->noted) & FAULTS) hold(t);
+        else sys6(297, (uint64_t)getpid(), (uint64_t)t->tid, (uint64_t)t->noted, (uintptr_t)&t->incoming, 0, 0);
         t->noted = 0;
     }
     if (!t->noted) host_mask(t->sigmask);
@@ -213,7 +241,14 @@ void sig_attend(struct tv_vm *vm) {
     t->attention = 0;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     int sig = t->noted, how = t->restart;
+    uint64_t blocked = t->waiting && how != RESTART_NOINTR ? t->wait_mask : t->sigmask;
+    bool held = sig && BIT(sig) & FAULTS & blocked;
     t->restart = RESTART_NONE;
+    t->waiting = false;
+    if (held) {
+        hold(t);
+        t->noted = sig = 0;
+    }
     struct tv_sigaction act = sig ? tv_me->proc->sig->act[sig] : (struct tv_sigaction){0};
     bool handler = act.handler > 1;
     if (how) {
@@ -225,13 +260,15 @@ void sig_attend(struct tv_vm *vm) {
             r->rax = (uint64_t)-EINTR;
         }
     }
+    if (held) host_mask(t->sigmask);
     if (!sig) return;
     siginfo_t info = t->incoming;
     info.si_signo = sig;
     t->noted = 0;
     struct tv_regs regs = *r;
-    deliver(vm, &info, &regs, false);
+    deliver(vm, &info, &regs, blocked, false);
     host_mask(t->sigmask);
+    sig_release(t, t->sigmask);
 }
 
 int64_t core_rt_sigaction(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
@@ -267,6 +304,7 @@ int64_t core_rt_sigprocmask(struct tv_vm *vm, uint64_t a[6], const struct tv_cal
         int r = mask_unless_noted(set);
         if (r) return r;
         t->sigmask = set;
+        sig_release(t, set);
     }
     return a[2] && tv_copy_out(vm, a[2], &old, 8) ? -EFAULT : 0;
 }
@@ -275,7 +313,7 @@ int64_t core_rt_sigpending(struct tv_vm *vm, uint64_t a[6], const struct tv_call
     if (a[1] > 8) return -EINVAL;
     uint64_t set = 0;
     sys6(127, (uintptr_t)&set, 8, 0, 0, 0, 0);
-    set &= tv_me->sigmask;
+    set = (set | tv_me->deferred) & tv_me->sigmask;
     return tv_copy_out(vm, a[0], &set, a[1]);
 }
 
@@ -283,7 +321,8 @@ int64_t core_rt_sigsuspend(struct tv_vm *vm, uint64_t a[6], const struct tv_call
     uint64_t set;
     if (a[1] != 8) return -EINVAL;
     if (tv_copy_in(vm, &set, a[0], 8)) return -EFAULT;
-    set &= ~(UNBLOCKABLE | FAULTS);
+    if (sig_wait(tv_me, set)) return -EINTR;
+    set = sig_waiting(set);
     return host6(130, (uintptr_t)&set, 8, 0, 0, 0, 0);
 }
 
@@ -291,6 +330,13 @@ int64_t core_rt_sigtimedwait(struct tv_vm *vm, uint64_t a[6], const struct tv_ca
     uint64_t set;
     if (a[3] != 8) return -EINVAL;
     if (tv_copy_in(vm, &set, a[0], 8)) return -EFAULT;
+    uint64_t held = set & tv_me->deferred;
+    if (held) {
+        int sig = held & BIT(SIGBUS) ? SIGBUS : SIGSEGV;
+        if (a[1] && tv_copy_out(vm, a[1], &tv_me->held[sig == SIGBUS], sizeof(siginfo_t))) return -EFAULT;
+        tv_me->deferred &= ~BIT(sig);
+        return sig;
+    }
     set &= ~FAULTS; /* a kick must not be eaten */
     return host6(128, (uintptr_t)&set, tv_ptr(vm, a[1]), tv_ptr(vm, a[2]), 8, 0, 0);
 }

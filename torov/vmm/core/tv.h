@@ -114,6 +114,10 @@ struct tv_thread {
     volatile int attention;     /* a signal was noted, or the thread was kicked: look before the guest goes on */
     volatile int noted;         /* incoming is valid; all further signals are blocked until it is delivered */
     siginfo_t incoming;
+    uint64_t deferred;          /* SIGSEGV and SIGBUS that were sent while the guest blocks them: in held */
+    siginfo_t held[2];
+    uint64_t wait_mask;         /* if waiting: what sigsuspend(2), ppoll(2) and the like block while they wait */
+    bool waiting;
     int restart;                /* how the call that was interrupted goes on: RESTART_* */
     bool raw_regs;              /* the call set the registers itself (rt_sigreturn) */
     bool gone;                  /* exit(2) of this thread only */
@@ -308,6 +312,8 @@ void sig_note(int sig, siginfo_t *info, void *context);
 int host_mask(uint64_t mask);
 int mask_unless_noted(uint64_t mask);
 int sig_hold(void);
+bool sig_release(struct tv_thread *t, uint64_t mask);
+bool sig_wait(struct tv_thread *t, uint64_t mask);
 uint64_t sig_waiting(uint64_t mask); /* the same mask without what the monitor needs */
 int frame_push(struct tv_vm *vm, const struct tv_sigaction *act, const siginfo_t *info, uint64_t mask, const struct tv_regs *regs);
 
