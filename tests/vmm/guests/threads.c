@@ -505,13 +505,22 @@ static void *failing_clone(void *arg) {
     return arg;
 }
 static void clones(void) { start(&threads[0], failing_clone, NULL, 0); pthread_join(threads[0], NULL); }
+static sem_t changed;
+static void *user(void *arg) { sem_wait(&changed); printf("%ld\n", SC(SYS_getuid)); return arg; }
+static void credentials(void) { /* of all threads: the C library asks each by a signal of its own */
+    pthread_t t[3]; sem_init(&changed, 0, 0);
+    for (int k = 0; k < 3; k++) pthread_create(&t[k], NULL, user, NULL);
+    printf("%d\n", geteuid() ? setuid(getuid()) : setresuid(1001, 1002, -1));
+    for (int k = 0; k < 3; k++) sem_post(&changed);
+    for (int k = 0; k < 3; k++) pthread_join(t[k], NULL);
+}
 
 int main(int argc, char **argv) {
     static const struct a_case cases[] = {
         CASE(thousand), CASE(in_turn), CASE(detached), CASE(locks), CASE(queue), CASE(timed), CASE(cancel), CASE(robust),
         CASE(robust_processes), CASE(inherit), CASE(main_leaves), CASE(exit_elsewhere), CASE(exit_all), CASE(kill_all), CASE(maps),
         CASE(same_faults), CASE(own_faults), CASE(futexes), CASE(identities), CASE(floats), CASE(controls), CASE(stacks), CASE(onces),
-        CASE(clones),
+        CASE(clones), CASE(credentials),
     };
     return one_case(cases, sizeof cases / sizeof *cases, argc, argv);
 }

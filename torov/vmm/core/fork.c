@@ -318,6 +318,7 @@ static int keeper_give(struct tv_vm *vm, struct tv_thread *me, struct tv_thread 
     k->job = job;
     keeper_vm = vm;
     int r = -pthread_create(&thread, &attr, keeper_main, k);
+    sig_libc(tv_me->proc);
     pthread_attr_destroy(&attr);
     if (r) { free(k); return r; }
     k->next = me->keepers;

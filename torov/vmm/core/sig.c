@@ -140,6 +140,16 @@ static void mirror(const struct tv_proc *p, int sig) {
     sys6(13, (uint64_t)sig, (uintptr_t)&h, 0, 8, 0, 0);
 }
 
+/* The C library takes two signals for itself when it makes its first thread; they are the guest's library's. vm->lock is held. */
+void sig_libc(const struct tv_proc *p) {
+    static bool done;
+    for (int s = 32; s <= 33 && !done; s++) {
+        sys6(13, (uint64_t)s, 0, (uintptr_t)&saved[s], 8, 0, 0); /* what sig_stop() gives back */
+        mirror(p, s);
+    }
+    done = true;
+}
+
 /* Python ignores SIGPIPE and SIGXFSZ and catches SIGINT for itself: the program starts with the defaults. What else
  * is ignored was inherited, and the program inherits it (nohup(1)). */
 void sig_first(struct tv_vm *vm) {

@@ -275,6 +275,7 @@ static int64_t new_thread(struct tv_vm *vm, struct tv_clone *args) {
     pthread_mutex_lock(&vm->lock);
     p->pthreads++;
     r = -pthread_create(&t->pthread, &attr, thread_main, t);
+    sig_libc(p);
     pthread_attr_destroy(&attr);
     if (r) {
         p->pthreads--;

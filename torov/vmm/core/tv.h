@@ -305,6 +305,7 @@ void sig_fault(struct tv_vm *vm, int sig, int code, gva addr); /* what the CPU s
 void sig_first(struct tv_vm *vm);
 void sig_start(struct tv_vm *vm);
 void sig_stop(struct tv_vm *vm);
+void sig_libc(const struct tv_proc *p);
 void sig_attend(struct tv_vm *vm);                           /* deliver what was noted; restart what was interrupted */
 int sig_kick(const struct tv_thread *t);
 bool sig_is_kick(int sig, const siginfo_t *info);
