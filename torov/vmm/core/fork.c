@@ -86,11 +86,18 @@ static int rebuild(struct tv_vm *vm, bool shared_fds) {
     return r ? r : vm_hide_fd(vm, &t->cpu->fd);
 }
 
+#ifdef __SANITIZE_ADDRESS__ /* make test-asan */
+int __lsan_do_recoverable_leak_check(void);
+#else
+#define __lsan_do_recoverable_leak_check() 0
+#endif
+
 /* The end of such a guest is the end of its process, by the same signal, so that wait(2) tells it. */
 static void __attribute__((noreturn)) finish(struct tv_vm *vm) {
     struct tv_proc *p = tv_me->proc;
     struct tv_stop *e = &p->end;
     int status = e->kind == TV_EXITED ? e->status : 127, sig = e->kind == TV_SIGNALLED ? e->status : e->kind == TV_KILLED ? SIGSYS : 0;
+    if (!p->shares && !p->shared_fds && __lsan_do_recoverable_leak_check()) status = 66, sig = 0;
     if (p->shares) {
         thread_leave(vm, tv_me);
         pthread_mutex_lock(&vm->lock);

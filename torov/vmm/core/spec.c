@@ -85,6 +85,10 @@ int tv_runner(int fd) {
     if (b->rlim_own & 1u << RLIMIT_STACK) s.stack_size = b->rlim[RLIMIT_STACK][0] < STACK_MOST ? b->rlim[RLIMIT_STACK][0] | 1 : STACK_MOST;
     close(fd);
     struct tv_vm *vm = tv_create(&s, &why);
+    free((void *)s.helper_env);
+    free((void *)s.argv);
+    free((void *)s.envp);
+    free((void *)fixed);
     close(s.image_fd);
     if (s.loader_fd > 0) close(s.loader_fd);
     if (!vm) {
