@@ -5,11 +5,13 @@ BIN := $(VENV)/bin
 CORE := $(wildcard torov/vmm/core/*.[ch]) torov/vmm/build_core.py torov/vmm/stub.py torov/calls_x86_64.py torov/callshape.py
 JOBS ?= 2
 
-.PHONY: help demo test test-fast test-svm bench lint install samples clean
+.PHONY: help demo test test-fast test-svm test-asan test-tsan stress bench lint install samples clean
 help:
 	@echo "make demo      install, build the samples, run HelloWorld as a virtual machine and show its syscalls"
 	@echo "make test      install everything that the tests need and run them all"
 	@echo "make test-svm  a smoke test of the core under kvm_amd in QEMU"
+	@echo "make test-asan the tests of running guests, their core built with AddressSanitizer and UBSan; test-tsan: ThreadSanitizer"
+	@echo "make stress    threads, signals, processes and memory at once under that core, for SECONDS (600) of CPU time"
 	@echo "make bench     measure against native and against the floor of this machine"
 	@echo "make lint      ruff and mypy --strict"
 	@echo "make clean     remove what was built"
@@ -55,6 +57,17 @@ test: install $(VENV)/testing core lint samples
 test-svm: install $(VENV)/testing
 	@scripts/need.sh qemu cpio xz
 	@$(BIN)/python -m tests.svm.run
+
+# In a copy of the tree, below build: the core in place stays as it is.
+test-asan: $(VENV)/testing core samples
+	@$(BIN)/python -m tests.sanitized.run address -n $(JOBS) --dist loadgroup tests/vmm tests/sanitized/leaks.py
+
+test-tsan: $(VENV)/testing core samples
+	@$(BIN)/python -m tests.sanitized.run thread
+
+SECONDS ?= 600
+stress: $(VENV)/testing core samples
+	@$(BIN)/python -m tests.sanitized.run stress $(SECONDS)
 
 bench: install samples
 	@$(BIN)/python -m bench

@@ -55,7 +55,8 @@ def run(
 ) -> Result:
     """Run a static program as a virtual machine, in this process, and wait for its end.
 
-    The guest uses the descriptors and the working directory of this process, and there can be one at a time.
+    The guest uses the descriptors and the working directory of this process (what it leaves open stays open), and there
+    can be one at a time.
 
     Args:
         file: the program.

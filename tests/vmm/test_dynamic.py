@@ -52,7 +52,7 @@ def found(name: str) -> Path:
 
 @pytest.mark.parametrize(
     ("program", "text", "status"),
-    [(Path(sys.executable), PYTHON, 3), ("perl", PERL, 6), ("bash", BASH, 1)],
+    [(Path(getattr(sys, "_base_executable", sys.executable)), PYTHON, 3), ("perl", PERL, 6), ("bash", BASH, 1)],
     ids=["python", "perl", "bash"],
 )
 def test_interpreter(program: str | Path, text: str, status: int, tmp_path: Path) -> None:
