@@ -27,6 +27,7 @@ _PKEY = "as a processor without protection keys"
 _FUTEX = "holds guest addresses"
 _LANDLOCK = "would restrict the monitor too; as a kernel without Landlock"
 _CLOCK = "would set the host's clock"
+_ASK = "the clock may be asked; setting it would set the host's"
 _XATTRAT = "struct xattr_args holds a pointer; programs fall back to setxattr and getxattr"
 
 # fmt: off
@@ -214,7 +215,7 @@ CALLS: tuple[Call, ...] = (
          "each option has arguments of its own; some would change the monitor"),
     Call(158, "arch_prctl", "code:int.arch_prctl addr:opaque", "default", CORE,
          "sets the guest's FS and GS base"),
-    Call(159, "adjtimex", "buf:io[timex]", "clock privileged time", default="EPERM", why=_CLOCK),
+    Call(159, "adjtimex", "buf:io[timex]", "clock privileged time", CORE, _ASK),
     Call(160, "setrlimit", "resource:int.rlimit rlim:in[rlimit]", "resources", CORE,
          "the guest's limits on stack and memory are not the monitor's"),
     Call(161, "chroot", "path:path", "mount privileged", default="EPERM", why="moves the monitor's root too"),
@@ -324,8 +325,8 @@ CALLS: tuple[Call, ...] = (
          "mqdes:fd msg_ptr:in[msg_len] msg_len:size msg_prio:uint abs_timeout:in[timespec]", "ipc"),
     Call(243, "mq_timedreceive",
          "mqdes:fd msg_ptr:out[msg_len] msg_len:size msg_prio:out[int] abs_timeout:in[timespec]", "ipc"),
-    Call(244, "mq_notify", "mqdes:fd sevp:opaque", "ipc", DENY,
-         "with SIGEV_THREAD the kernel reads 32 bytes behind a pointer in the structure", "ENOSYS"),
+    Call(244, "mq_notify", "mqdes:fd sevp:opaque", "ipc", CORE,
+         "with SIGEV_THREAD the kernel reads 32 bytes behind a pointer in the structure"),
     Call(245, "mq_getsetattr", "mqdes:fd newattr:in[mq_attr] oldattr:out[mq_attr]", "ipc"),
     Call(246, "kexec_load", "entry:ulong nr_segments:ulong segments:opaque flags:flags", "privileged reboot",
          DENY, _MODULE, "EPERM"),
@@ -411,8 +412,7 @@ CALLS: tuple[Call, ...] = (
          "file-system", DENY, "a handle would outlive the policy that let it be made", "EOPNOTSUPP"),
     Call(304, "open_by_handle_at", "mount_fd:atfd handle:opaque flags:flags.open", "privileged", DENY,
          "opens files past every path rule", "EPERM"),
-    Call(305, "clock_adjtime", "clockid:clock buf:io[timex]", "clock privileged time", default="EPERM",
-         why=_CLOCK),
+    Call(305, "clock_adjtime", "clockid:clock buf:io[timex]", "clock privileged time", CORE, _ASK),
     Call(306, "syncfs", "fd:fd", "sync"),
     Call(307, "sendmmsg", "sockfd:fd msgvec:mmsgin[vlen] vlen:uint flags:flags.msg", "network-io"),
     Call(308, "setns", "fd:fd nstype:flags.clone", "process", DENY,

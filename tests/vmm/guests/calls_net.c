@@ -2,6 +2,7 @@
 #include "guest.h"
 #include <arpa/inet.h>
 #include <linux/filter.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -50,6 +51,21 @@ static void tcp(void) {
     say(ERR(socket(999, 1, 0)), "family"); say(ERR(socket(AF_INET, 99, 0)), "type");
     say(ERR(socket(AF_INET, SOCK_STREAM, 9999)), "protocol"); say(ERR(bind(0, (void *)&a, sizeof a)), "bind of a file");
     say(ERR(bind(999, (void *)&a, sizeof a)), "bind of nothing"); close(c);
+}
+
+static void devices(void) {
+    int fd = socket(AF_INET, SOCK_DGRAM, 0), n = 0; struct ifreq r = {.ifr_name = "lo"}; struct ifconf c = {.ifc_len = 0};
+    static const int asks[] = {SIOCGIFINDEX, SIOCGIFFLAGS, SIOCGIFADDR, SIOCGIFNETMASK, SIOCGIFMTU, SIOCGIFHWADDR, SIOCGIFTXQLEN, SIOCGIFMETRIC};
+    for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) { say(ERR(ioctl(fd, asks[i], &r)), "%x", asks[i]); printf("%x\n", r.ifr_ifindex); }
+    r.ifr_ifindex = 1; say(ERR(ioctl(fd, SIOCGIFNAME, &r)), "name"); puts(r.ifr_name); r.ifr_ifindex = 9999; say(ERR(ioctl(fd, SIOCGIFNAME, &r)), "no name");
+    say(ERR(ioctl(fd, SIOCGIFCONF, &c)), "how much"); n = c.ifc_len; static char b[4096]; c = (struct ifconf){sizeof b, {b}};
+    say(ERR(ioctl(fd, SIOCGIFCONF, &c)), "list"); printf("%d %s\n", c.ifc_len == n, c.ifc_req->ifr_name); c.ifc_buf = (char *)8; c.ifc_len = 4096;
+    say(ERR(ioctl(fd, SIOCGIFCONF, &c)), "nowhere"); say(ERR(ioctl(fd, SIOCGIFCONF, 8)), "fault"); close(fd);
+    int p[2]; struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}}; fd = socket(AF_INET, SOCK_STREAM, 0);
+    need(!bind(fd, (void *)&a, sizeof a) && !listen(fd, 1), "listen"); a = here(fd); p[0] = socket(AF_INET, SOCK_STREAM, 0);
+    need(!connect(p[0], (void *)&a, sizeof a), "connect"); p[1] = accept(fd, NULL, NULL); say(ERR(ioctl(p[1], SIOCATMARK, &n)), "mark"); say(n, "at it");
+    send(p[0], "x", 1, MSG_OOB); struct pollfd f = {p[1], POLLPRI, 0}; poll(&f, 1, 1000); say(ERR(ioctl(p[1], SIOCATMARK, &n)), "mark"); say(n, "at it");
+    n = getpid(); say(ERR(ioctl(p[1], SIOCSPGRP, &n)), "owner"); n = 0; say(ERR(ioctl(p[1], SIOCGPGRP, &n)), "owner"); say(n == getpid(), "is"); close(p[0]); close(p[1]); close(fd);
 }
 
 static void udp(void) {
@@ -133,6 +149,6 @@ static void local(void) {
 }
 
 int main(void) {
-    tcp(); udp(); local();
+    tcp(); devices(); udp(); local();
     return 0;
 }

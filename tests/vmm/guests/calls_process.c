@@ -7,7 +7,9 @@
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <sys/time.h>
+#include <sys/socket.h>
 #include <sys/times.h>
+#include <sys/timex.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -36,6 +38,8 @@ static void clocks(void) {
     say(setitimer(ITIMER_REAL, &it, NULL), "setitimer"); say(alarm(0) > 990, "alarm");
     say(getitimer(ITIMER_REAL, &old), "getitimer"); printf("%ld\n", old.it_value.tv_sec);
     say(ERR(setitimer(9, &it, NULL)), "no timer");
+    struct timex x = {0}; say(SC(SYS_adjtimex, &x), "adjtimex"); say(SC(SYS_clock_adjtime, 0, &x), "clock_adjtime"); say(x.tick, "tick");
+    say(SC(SYS_clock_adjtime, 99, &x), "no clock"); say(SC(SYS_adjtimex, 8), "nowhere");
 }
 
 static void self(void) {
@@ -100,8 +104,43 @@ static void signals(void) {
     need(pipe(pp) == 0, "pipe"); close(pp[0]); say(ERR(write(pp[1], "x", 1)), "EPIPE");
 }
 
+static void queues(void) { /* mq_notify(3): a signal, or a cookie through a netlink socket, which is how libc starts its thread */
+    char name[64], cookie[32] = "the cookie", got[64]; snprintf(name, sizeof name, "torov-%d", getpid());
+    int q = (int)SC(SYS_mq_open, name, O_RDWR | O_CREAT | O_NONBLOCK, 0600, NULL); need(q >= 0, "mq_open");
+    struct sigevent e = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN, .sigev_value.sival_int = 44}; sigset_t s; siginfo_t i;
+    sigemptyset(&s); sigaddset(&s, SIGRTMIN); sigprocmask(SIG_BLOCK, &s, NULL);
+    say(SC(SYS_mq_notify, q, &e), "signal"); say(SC(SYS_mq_notify, q, &e), "taken"); say(SC(SYS_mq_timedsend, q, "x", 1, 0, NULL), "send");
+    say(sigwaitinfo(&s, &i) == SIGRTMIN, "came"); printf("%d %d %d\n", i.si_code, i.si_value.sival_int, i.si_pid == getpid());
+    say(SC(SYS_mq_timedreceive, q, got, 10, NULL, NULL), "short"); static char big[8192];
+    say(SC(SYS_mq_timedreceive, q, big, sizeof big, NULL, NULL), "receive");
+    int n = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0); need(n >= 0, "netlink"); e.sigev_notify = SIGEV_THREAD; e.sigev_signo = n;
+    e.sigev_value.sival_ptr = cookie; say(SC(SYS_mq_notify, q, &e), "thread"); SC(SYS_mq_timedsend, q, "y", 1, 0, NULL);
+    say(recv(n, got, sizeof got, 0), "cookie"); printf("%s %d\n", got, got[31]);
+    e.sigev_value.sival_ptr = (void *)8; say(SC(SYS_mq_notify, q, &e), "no cookie"); e.sigev_value.sival_ptr = cookie;
+    e.sigev_signo = 0; say(SC(SYS_mq_notify, q, &e), "no socket"); e.sigev_signo = 999; say(SC(SYS_mq_notify, q, &e), "closed");
+    e.sigev_notify = SIGEV_SIGNAL; say(SC(SYS_mq_notify, q, &e), "no signal"); e.sigev_notify = 9; say(SC(SYS_mq_notify, q, &e), "no way");
+    say(SC(SYS_mq_notify, q, 8), "fault"); say(SC(SYS_mq_notify, 0, &e), "no queue"); say(SC(SYS_mq_notify, q, NULL), "none");
+    say(SC(SYS_mq_unlink, name), "unlink"); close(q); close(n);
+}
+
+static void room(const char *what, size_t mb, int prot) {
+    void *p = mmap(NULL, mb << 20, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    say(p == MAP_FAILED ? -errno : 0, "%s", what); if (p != MAP_FAILED) munmap(p, mb << 20);
+}
+static void limits(void) { /* of memory: RLIMIT_AS, RLIMIT_DATA */
+    struct rlimit l, was; getrlimit(RLIMIT_AS, &was); l = was; l.rlim_cur = 512 << 20; say(setrlimit(RLIMIT_AS, &l), "AS");
+    room("400", 400, 3); room("700", 700, 3); room("700 of nothing", 700, 0);
+    char *p = mmap(NULL, 300 << 20, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0); room("300 more", 300, 3);
+    say(mmap(p, 300 << 20, 1, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p, "in place of it");
+    void *m = mremap(p, 300 << 20, 600 << 20, MREMAP_MAYMOVE); say(m == MAP_FAILED ? -errno : 0, "grow");
+    say((long)sbrk(400 << 20) == -1, "sbrk"); munmap(p, 300 << 20); say((long)sbrk(400 << 20) != -1, "sbrk"); sbrk(-(400 << 20));
+    say(setrlimit(RLIMIT_AS, &was), "back"); room("700", 700, 3); getrlimit(RLIMIT_DATA, &was); l = was; l.rlim_cur = 256 << 20;
+    say(setrlimit(RLIMIT_DATA, &l), "DATA"); room("300", 300, 3); room("300 to read", 300, 1); room("100", 100, 3);
+    say((long)sbrk(300 << 20) == -1, "sbrk"); setrlimit(RLIMIT_DATA, &was);
+}
+
 int main(void) {
-    clocks(); signals(); self();
+    clocks(); signals(); queues(); limits(); self();
     for (long nr = 337; nr < 424; nr++) if (SC(nr, 0, 0, 0, 0, 0, 0) != -ENOSYS) printf("%ld is not ENOSYS\n", nr);
     static const uint64_t odd[] = {470, 511, 512, 1023, 1024, 0x7fffffff, 0x80000000, 0xffffffff, ~0ul, 0x100000000 | SYS_getppid, 0xdeadbeef00000000 | SYS_getuid, 0x40000000, 0x40000000 | SYS_getuid, 134, 174, 177, 180, 183, 211, 214, 236};
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) { long r = SC((long)odd[i], 0, 0, 0, 0, 0, 0);

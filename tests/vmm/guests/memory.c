@@ -172,6 +172,8 @@ static void moves(void) {
 }
 
 static void heap(void) {
+    void *none = mmap(NULL, 1 << 30, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | 30 << MAP_HUGE_SHIFT, -1, 0);
+    say(none == MAP_FAILED ? -errno : 0, "a page of 1 GiB"); /* none on most machines: said at once, not at the first touch */
     char *b = sbrk(0), *page = (char *)(((uintptr_t)b + PAGE - 1) & ~(PAGE - 1));
     need(brk(page) == 0, "brk");
     say(SC(SYS_brk, page + 10 * PAGE) == (long)(page + 10 * PAGE), "grow"); look("first", page);

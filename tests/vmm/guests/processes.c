@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 extern char **environ;
@@ -136,7 +137,9 @@ static void exec_errors(void) {
     fd = open("empty", O_RDWR | O_CREAT | O_TRUNC, 0700); close(fd); fd = open("bare", O_RDWR | O_CREAT | O_TRUNC, 0700); if (write(fd, "#! \n", 4)) { } close(fd);
     fd = open("loop", O_RDWR | O_CREAT | O_TRUNC, 0700); if (write(fd, "#!./loop\n", 9)) { } close(fd); need(!symlink("round", "round") || errno == EEXIST, "symlink");
     fd = open("elf", O_RDWR | O_CREAT | O_TRUNC, 0700); if (write(fd, "\177ELF\2\1\1", 7)) { } close(fd);
-    static const char *paths[] = {"/nonexistent", "/", "", "text", "closed", "lost", "empty", "bare", "loop", "round", "text/x", "elf", "/proc/self/mem"};
+    static const char *paths[] = {"/nonexistent", "/", "", "text", "closed", "lost", "empty", "bare", "loop", "round", "text/x", "elf", "/proc/self/mem", "socket", "fifo"};
+    struct sockaddr_un u = {.sun_family = AF_UNIX, .sun_path = "socket"}; int bound = socket(AF_UNIX, SOCK_STREAM, 0);
+    need(!bind(bound, (void *)&u, sizeof u) && !chmod("socket", 0777) && !mkfifo("fifo", 0777), "socket"); close(bound);
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) say(SC(SYS_execve, paths[i], argv, none), "%s", paths[i]);
     say(SC(SYS_execve, 8, argv, none), "path"); say(SC(SYS_execve, self, 8, none), "argv"); say(SC(SYS_execve, self, argv, 8), "envp"); say(SC(SYS_execve, self, large, none), "long string"); say(SC(SYS_execve, self, lots, none), "all strings"); say(SC(SYS_execve, self, argv, lots), "environment");
     char *bad[] = {"x", (char *)8, NULL}; say(SC(SYS_execve, self, bad, none), "string"); static char path[5000]; memset(path, 'p', 4999); say(SC(SYS_execve, path, argv, none), "long path"); path[300] = 0; say(SC(SYS_execve, path, argv, none), "long name");

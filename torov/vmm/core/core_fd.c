@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/filter.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,11 +22,28 @@ static const struct { uint32_t request; uint8_t arg; } ioctls[] = {
     {0x5427, N}, {0x5428, N}, {0x5441, N},                           /* TIOCSBRK TIOCCBRK TIOCGPTPEER */
     {0x5450, N}, {0x5451, N}, {0x5452, P}, {0x5460, P},             /* FIONCLEX FIOCLEX FIOASYNC FIOQSIZE */
     {0x802c542a, P}, {0x402c542b, P}, {0x402c542c, P}, {0x402c542d, P}, /* TCGETS2 TCSETS2 TCSETSW2 TCSETSF2 */
+    {0x5416, P}, {0x5417, P}, {0x5418, P}, {0x5419, P}, {0x541a, P}, /* TIOCMBIS TIOCMBIC TIOCMSET TIOCGSOFTCAR TIOCSSOFTCAR */
+    {0x545d, P}, {0x80045432, P}, {0x40045436, N},                  /* TIOCGICOUNT TIOCGDEV TIOCSIG */
+    {0x8901, P}, {0x8902, P}, {0x8903, P}, {0x8904, P}, {0x8905, P}, /* FIOSETOWN SIOCSPGRP FIOGETOWN SIOCGPGRP SIOCATMARK */
+    {0x8906, P}, {0x8907, P}, {0x80108906, P}, {0x80108907, P},     /* SIOCGSTAMP SIOCGSTAMPNS, old and new */
+    {0x8910, P}, {0x8913, P}, {0x8915, P}, {0x8917, P}, {0x8919, P}, {0x891b, P}, /* SIOCGIF: NAME FLAGS ADDR DSTADDR BRDADDR NETMASK */
+    {0x891d, P}, {0x8921, P}, {0x8927, P}, {0x8933, P}, {0x8942, P}, {0x8970, P}, /* SIOCGIF: METRIC MTU HWADDR INDEX TXQLEN MAP */
+    {0x40088a01, P}, {0x80088a02, P}, {0x40085400, P}, {0x40044900, N}, /* EPIOCSPARAMS EPIOCGPARAMS TFD_IOC_SET_TICKS INOTIFY_IOC_SETNEXTWD */
+    {0x80086601, P}, {0x40086602, P}, {0x80087601, P}, {0x801c581f, P}, {0x401c5820, P}, /* FS_IOC_: GETFLAGS SETFLAGS GETVERSION FS[GS]ETXATTR */
+    {0x1260, P}, {0x1268, P}, {0x127b, P}, {0x80081272, P}, {0x125e, P}, {2, P}, /* BLK: GETSIZE SSZGET PBSZGET GETSIZE64 ROGET; FIGETBSZ */
     {0x80045430, P}, {0x40045431, P}, {0x80045438, P}, {0x80045439, P}, {0x80045440, P}, /* TIOCGPTN TIOCSPTLCK TIOCGPKT TIOCGPTLCK TIOCGEXCL */
 };
 
 int64_t core_ioctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     if (fd_hidden(vm, a[0]) || fcntl((int)a[0], F_GETFD) < 0) return -EBADF;
+    if ((uint32_t)a[1] == 0x8912) { /* SIOCGIFCONF: the list goes where the structure says */
+        struct ifconf f;
+        if (tv_copy_in(vm, &f, a[2], sizeof f)) return -EFAULT;
+        f.ifc_buf = (char *)(uintptr_t)tv_ptr(vm, (uintptr_t)f.ifc_buf);
+        int64_t r = sys6(16, a[0], a[1], (uintptr_t)&f, 0, 0, 0);
+        return !r && tv_copy_out(vm, a[2], &f.ifc_len, sizeof f.ifc_len) ? -EFAULT : r;
+    }
+    if ((uint32_t)a[1] == 0x40049409) return host6(16, a[0], a[1], fd_hidden(vm, a[2]) ? (uint64_t)-1 : a[2], 0, 0, 0); /* FICLONE */
     for (size_t i = 0; i < sizeof ioctls / sizeof *ioctls; i++)
         if (ioctls[i].request == (uint32_t)a[1])
             return host6(16, a[0], a[1], ioctls[i].arg == P ? tv_ptr(vm, a[2]) : a[2], 0, 0, 0);
@@ -94,6 +112,19 @@ int64_t core_getsockopt(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c
     if (level == 6 && name == 35) return -EINVAL; /* TCP_ZEROCOPY_RECEIVE, as before Linux 4.18 */
     if (level == 0 && name >= 128) return -ENOPROTOOPT; /* EBT_SO_GET_*: tables that hold pointers */
     return sys6(55, a[0], a[1], a[2], tv_ptr(vm, a[3]), tv_ptr(vm, a[4]), 0);
+}
+
+/* With SIGEV_THREAD the kernel reads a cookie of 32 bytes behind the value, and the signal's number is a netlink socket. */
+int64_t core_mq_notify(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    (void)c;
+    struct sigevent e;
+    uint64_t fd = fd_hidden(vm, a[0]) ? (uint64_t)-1 : a[0];
+    if (!a[1] || tv_copy_in(vm, &e, a[1], sizeof e)) return sys6(244, fd, a[1] ? tv_ptr(vm, 1) : 0, 0, 0, 0, 0);
+    if (e.sigev_notify == SIGEV_THREAD) {
+        e.sigev_value.sival_ptr = (void *)(uintptr_t)tv_ptr(vm, (uintptr_t)e.sigev_value.sival_ptr);
+        if (fd_hidden(vm, (unsigned)e.sigev_signo)) e.sigev_signo = -1;
+    }
+    return sys6(244, fd, (uintptr_t)&e, 0, 0, 0, 0);
 }
 
 int64_t core_semctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {

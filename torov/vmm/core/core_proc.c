@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
+#include <sys/timex.h>
 #include <unistd.h>
 
 int64_t core_set_tid_address(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
@@ -121,6 +122,17 @@ int64_t core_unshare(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     return r;
 }
 
+/* The clock may be asked; setting it would set the host's. */
+static int64_t clock_ask(struct tv_vm *vm, long nr, uint64_t clock, gva at) {
+    struct timex t;
+    if (tv_copy_in(vm, &t, at, sizeof t)) return -EFAULT;
+    if (t.modes && t.modes != ADJ_OFFSET_SS_READ) return -EPERM;
+    int64_t r = nr == 159 ? sys6(nr, (uintptr_t)&t, 0, 0, 0, 0, 0) : sys6(nr, clock, (uintptr_t)&t, 0, 0, 0, 0);
+    return r >= 0 && tv_copy_out(vm, at, &t, sizeof t) ? -EFAULT : r;
+}
+int64_t core_adjtimex(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return clock_ask(vm, 159, 0, a[0]); }
+int64_t core_clock_adjtime(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return clock_ask(vm, 305, a[0], a[1]); }
+
 int64_t core_shmat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     struct shmid_ds ds;
     struct tv_mem *m = &vm->mem;
@@ -137,6 +149,7 @@ int64_t core_shmat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
         at = vma_place(m, len, PG, m->mmap_base, m->top - PG);
         if (!at) return -ENOMEM;
     }
+    if (!map_room(vm, at, at + len, PROT_READ, VMA_SHARED)) return -ENOMEM;
     if (shmat((int)a[0], m->base + at, (int)(a[2] & ~(uint64_t)(SHM_EXEC | SHM_RND)) | SHM_REMAP) == (void *)-1) return -errno;
     int r = map_enter(vm, at, at + len, PROT_READ | (a[2] & SHM_RDONLY ? 0 : PROT_WRITE) | (a[2] & SHM_EXEC ? PROT_EXEC : 0), VMA_SHARED);
     return r ? r : (int64_t)at;

@@ -65,6 +65,7 @@ static void words_free(struct words *w) { free(w->text); free(w->at); }
 static int head_of(const char *path, uint8_t head[HEAD + 1]) {
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 && errno == ENXIO) errno = EACCES; /* a socket */
     if (fd < 0) {
         if (errno != EACCES || access(path, X_OK)) return -errno;
         return -EACCES; /* executable but not readable: nothing can be proven about it */

@@ -4,6 +4,7 @@
 #include "tv.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -38,6 +39,23 @@ int map_none(struct tv_vm *vm, gva start, gva end) {
     return 0;
 }
 
+static bool is_data(int prot, int flags) { return prot & PROT_WRITE && !(flags & (VMA_SHARED | VMA_STACK)); }
+
+/* RLIMIT_AS and RLIMIT_DATA, as far as the guest set them itself: may such a mapping take the place [start, end)? */
+bool map_room(const struct tv_vm *vm, gva start, gva end, int prot, int flags) {
+    uint64_t all = 0, data = 0;
+    if (!(vm->rlim_own & (1u << RLIMIT_AS | 1u << RLIMIT_DATA))) return true;
+    for (size_t i = 0; i < vm->mem.nvma; i++) { /* what stays, of what there is; the stack grows only as it is used */
+        const struct tv_vma *v = &vm->mem.vma[i];
+        gva lo = v->start > start ? v->start : start, hi = v->end < end ? v->end : end;
+        uint64_t len = v->end - v->start - (lo < hi ? hi - lo : 0);
+        if (!(v->flags & VMA_STACK)) all += len;
+        if (is_data(v->prot, v->flags)) data += len;
+    }
+    if (vm->rlim_own & 1u << RLIMIT_AS && all + (end - start) > vm->rlim[RLIMIT_AS].cur) return false;
+    return !(vm->rlim_own & 1u << RLIMIT_DATA && is_data(prot, flags) && data + (end - start) > vm->rlim[RLIMIT_DATA].cur);
+}
+
 static bool in_window(const struct tv_vm *vm, gva start, uint64_t len) {
     return start >= TV_MIN && start < vm->mem.top && len <= vm->mem.top - start;
 }
@@ -57,6 +75,7 @@ int64_t core_brk(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     gva want = a[0], old = PG_UP(m->brk), new = PG_UP(want);
     if (want < m->brk_start || want > m->brk_max) return (int64_t)m->brk;
     if (new > old) {
+        if (!map_room(vm, old, new, PROT_READ | PROT_WRITE, VMA_HEAP)) return (int64_t)m->brk;
         if (!vma_free(m, old, new) || map_anon(vm, old, new, PROT_READ | PROT_WRITE, VMA_HEAP)) return (int64_t)m->brk;
         /* pages that are there when the guest comes are many times cheaper than pages it faults in one by one */
         if (new - old <= HUGE) madvise(host(vm, old), new - old, MADV_POPULATE_WRITE);
@@ -97,10 +116,11 @@ int64_t core_mmap(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
         struct statvfs fs;
         if (!fstatvfs(fd, &fs) && (fs.f_flag & ST_NOEXEC)) return -EPERM;
     }
-    int hflags = (flags & ~(MAP_FIXED_NOREPLACE | MAP_32BIT | MAP_GROWSDOWN)) | MAP_FIXED;
-    if (anon) hflags |= MAP_NORESERVE;
-    if (mmap(host(vm, addr), len, host_prot(prot), hflags, anon ? -1 : fd, (off_t)a[5]) == MAP_FAILED) return -errno;
     int vflags = (flags & MAP_TYPE) == MAP_PRIVATE ? 0 : VMA_SHARED;
+    if (!map_room(vm, addr, addr + len, prot, vflags)) return -ENOMEM;
+    int hflags = (flags & ~(MAP_FIXED_NOREPLACE | MAP_32BIT | MAP_GROWSDOWN)) | MAP_FIXED;
+    if (anon && !huge) hflags |= MAP_NORESERVE; /* huge pages that nobody has are refused here, not at the first touch */
+    if (mmap(host(vm, addr), len, host_prot(prot), hflags, anon ? -1 : fd, (off_t)a[5]) == MAP_FAILED) return -errno;
     /* a device such as /dev/zero has no end; a regular file has, and it moves */
     if (!anon) vflags |= VMA_FILE;
     /* a library's text, as ld.so maps it: the CPU proves its sites at their first trap */
@@ -234,6 +254,7 @@ int64_t core_mremap(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
         int r = map_none(vm, old + new_len, old + old_len);
         return r ? r : (int64_t)old;
     }
+    if (!map_room(vm, old + old_len, old + new_len, v.prot, v.flags)) return -ENOMEM;
     bool fits = v.end == old + old_len && in_window(vm, old, new_len) && vma_free(m, old + old_len, old + new_len);
     if (fits && !(v.flags & (VMA_FILE | VMA_SHARED))) {
         int r = map_anon(vm, old + old_len, old + new_len, v.prot, v.flags);

@@ -238,6 +238,7 @@ int host_prot(int prot);
 int map_anon(struct tv_vm *vm, gva start, gva end, int prot, int flags);
 int map_none(struct tv_vm *vm, gva start, gva end);
 int map_enter(struct tv_vm *vm, gva start, gva end, int prot, int flags);
+bool map_room(const struct tv_vm *vm, gva start, gva end, int prot, int flags);
 
 /* load.c, stack.c, vdso.c */
 int load_image(struct tv_vm *vm, int fd, bool loader, const char **what);
