@@ -147,3 +147,51 @@ def test_run_after_run_in_one_process(cc: Compiler) -> None:
     assert (counts["descriptors"], counts["threads"]) == (0, 0)
     assert counts["mappings"] < 40, counts  # one a guest would be 179; malloc has some of its own
     assert counts["KiB"] < 2048, counts
+
+
+ALARMED = r"""
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+static int hits;
+static void hit(int sig) { (void)sig; hits++; }
+int main(void) {
+    sigset_t s;
+    struct itimerval often = {{0, 2000}, {0, 2000}};
+    sigemptyset(&s);
+    sigaddset(&s, SIGTERM);
+    signal(SIGTERM, hit);
+    sigprocmask(SIG_BLOCK, &s, NULL);
+    kill(getpid(), SIGTERM);
+    mkdir("/nonexistent/x", 0700);
+    sigprocmask(SIG_UNBLOCK, &s, NULL);
+    printf("%d\n", hits);
+    fflush(stdout);
+    signal(SIGALRM, SIG_DFL);
+    sigemptyset(&s);
+    sigaddset(&s, SIGALRM);
+    sigprocmask(SIG_BLOCK, &s, NULL);
+    setitimer(ITIMER_REAL, &often, NULL);
+    usleep(10000);
+    return 6;
+}
+"""
+AFTER = """
+import sys, time
+import torov
+result = torov.run(sys.argv[1], policy=sys.argv[2])
+time.sleep(0.1)
+print(result.exit_status, result.denied)
+"""
+
+
+def test_a_guest_ends_with_its_timer_and_keeps_its_signals_over_a_notice(cc: Compiler, tmp_path: Path) -> None:
+    """A signal that is pending while the policy's refusal is reported is delivered; no alarm comes after the end."""
+    program = cc(ALARMED)
+    native = run([program])
+    assert (native.out, native.status) == ("1\n", 6)
+    (tmp_path / "p.json").write_text(POLICY.replace('"kill"', '{"errno": "EPERM"}'))
+    done = run([sys.executable, "-c", AFTER, program, tmp_path / "p.json"])
+    assert (done.status, done.out) == (0, native.out + "6 ('mkdir',)\n"), done.err

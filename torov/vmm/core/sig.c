@@ -5,6 +5,7 @@
 #include "tv.h"
 
 #include <pthread.h>
+#include <sys/time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -164,7 +165,10 @@ void sig_first(struct tv_vm *vm) {
 
 /* Only what differs is set, and given back: a start should not cost 200 system calls. */
 void sig_start(struct tv_vm *vm) {
-    if (active) return;
+    if (active) { /* it goes on after a notice */
+        if (!tv_me->noted) host_mask(tv_me->sigmask);
+        return;
+    }
     active = true;
     sys6(14, SIG_SETMASK, 0, (uintptr_t)&saved_mask, 8, 0, 0);
     for (int s = 1; s <= 64; s++) {
@@ -181,6 +185,9 @@ void sig_stop(struct tv_vm *vm) {
     uint64_t left = 0;
     if (!active) return;
     active = false;
+    struct itimerval never = {0};
+    if (vm->stats.calls[37] || vm->stats.calls[38]) /* alarm, setitimer: the process goes on without the guest */
+        for (int which = ITIMER_REAL; which <= ITIMER_PROF; which++) setitimer(which, &never, NULL);
     sys6(127, (uintptr_t)&left, 8, 0, 0, 0, 0);
     for (int s = 1; s <= 64; s++) {
         if (left & BIT(s)) { /* still pending: it was the guest's, and ends with it */

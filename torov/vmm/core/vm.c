@@ -346,7 +346,7 @@ static struct tv_vm *running;
 int tv_run(struct tv_vm *vm, struct tv_stop *stop) {
     struct tv_vm *none = NULL;
     struct tv_thread *t = vm->proc->threads;
-    if (!__atomic_compare_exchange_n(&running, &none, vm, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    if (running != vm && !__atomic_compare_exchange_n(&running, &none, vm, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
         tv_fail(stop, "another guest runs in this process", EBUSY);
         return stop->kind;
     }
@@ -359,11 +359,13 @@ int tv_run(struct tv_vm *vm, struct tv_stop *stop) {
     while (t->gone && !vm->proc->end.kind && !vm->notices) pthread_cond_wait(&vm->changed, &vm->lock);
     pthread_mutex_unlock(&vm->lock);
     if (vm->proc->end.kind) thread_end_all(vm);
-    sig_stop(vm);
     thread_merge(t);
+    if (vm->proc->end.kind) sig_stop(vm);
+    else host_mask(~0ull); /* a notice: signals wait */
     tv_me = NULL;
     vm->stats.run_ns += tv_now() - t0;
-    if (!vm_take_notice(vm, stop)) *stop = vm->proc->end;
+    if (vm_take_notice(vm, stop)) return stop->kind;
+    *stop = vm->proc->end;
     __atomic_store_n(&running, NULL, __ATOMIC_RELEASE);
     return stop->kind;
 }
@@ -402,6 +404,13 @@ int tv_layout(const struct tv_vm *vm, struct tv_region *out, int max) {
 
 void tv_destroy(struct tv_vm *vm) {
     if (!vm) return;
+    if (running == vm) { /* given up at a notice */
+        tv_me = vm->proc->threads;
+        vm_end(vm, (struct tv_stop){.kind = TV_SIGNALLED, .status = SIGKILL});
+        thread_end_all(vm);
+        sig_stop(vm);
+        __atomic_store_n(&running, NULL, __ATOMIC_RELEASE);
+    }
     pthread_mutex_lock(&vm->lock);
     if (vm->proc && vm->proc->threads) keepers_quit(vm, vm->proc->threads);
     while (vm->nkeepers && !vm->sharers) pthread_cond_wait(&vm->changed, &vm->lock);
