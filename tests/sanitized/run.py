@@ -66,7 +66,7 @@ def make_python(target: Path, compiler: str) -> Path:
     python = place / "bin" / "python"
     command: list[str | Path] = [*compiler.split(), f"-I{sysconfig.get_paths()['include']}", "-o", python, here / "python.c"]
     command += [target / "options.o", f"-L{value('LIBDIR')}", f"-Wl,-rpath,{value('LIBDIR')}", f"-L{value('LIBPL')}"]
-    command += [f"-lpython{value('LDVERSION')}", *value("LIBS").split(), *value("SYSLIBS").split(), "-rdynamic"]
+    command += [f"-lpython{value('LDVERSION')}", *value("LIBS").split(), *value("SYSLIBS").split()]
     subprocess.run(command, check=True)
     return python
 
@@ -84,15 +84,16 @@ def build(kind: str) -> tuple[Path, Path]:
     target.mkdir(parents=True, exist_ok=True)
     copy_tree(target)
     compiler = f"gcc {flags} -g -fno-omit-frame-pointer"
+    linker = f"{compiler} {'-static-libasan ' if kind == 'address' else ''}-rdynamic"
     options = target / "tests" / "sanitized" / "options.c"
     reports = f'-DREPORTS="{target}/reports/report"'
     subprocess.run([*compiler.split(), "-c", reports, "-o", target / "options.o", options], check=True)
-    env = {**os.environ, "CC": compiler}
+    env = {**os.environ, "CC": compiler, "LDSHARED": "gcc -shared"}  # the runtime is the program's
     subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=target, env=env, check=True)
     objects = sorted(target.glob("build/temp.*/runner/**/*.o"))
     runner = target / "torov" / "vmm" / "torov-runner"
-    subprocess.run([*compiler.split(), "-o", runner, *objects, target / "options.o", "-lpthread"], check=True)
-    return target, make_python(target, compiler)
+    subprocess.run([*linker.split(), "-o", runner, *objects, target / "options.o", "-lpthread"], check=True)
+    return target, make_python(target, linker)
 
 
 def judged(target: Path, command: Sequence[str | Path]) -> int:
