@@ -171,6 +171,13 @@ static void moves(void) {
     say(SC(SYS_mlockall, 8), "mlockall 8"); say(SC(SYS_munlockall), "munlockall");
 }
 
+static void advised(void) { /* a mapping that grew is still one, with the advice it had */
+    char *p = mmap(NULL, 64 * PAGE, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *q; munmap(p + 4 * PAGE, 60 * PAGE);
+    say(madvise(p, 4 * PAGE, MADV_NOHUGEPAGE), "no huge pages"); p[0] = 1; q = mremap(p, 4 * PAGE, 8 * PAGE, 0); say(q == p, "in place");
+    q[7 * PAGE] = 2; char *to = mmap(NULL, 32 * PAGE, 0, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    q = mremap(p, 8 * PAGE, 32 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to); say(q == to ? 0 : -errno, "moved and larger");
+    if (q == to) printf("%d %d %d\n", q[0], q[7 * PAGE], q[31 * PAGE]);
+}
 static void heap(void) {
     void *none = mmap(NULL, 1 << 30, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | 30 << MAP_HUGE_SHIFT, -1, 0);
     say(none == MAP_FAILED ? -errno : 0, "a page of 1 GiB"); /* none on most machines: said at once, not at the first touch */
@@ -234,6 +241,6 @@ static void code(void) {
 
 int main(void) {
     catch();
-    fixed(); protections(); files(); moves(); heap(); code();
+    fixed(); protections(); files(); moves(); advised(); heap(); code();
     return 0;
 }

@@ -219,6 +219,16 @@ static int64_t move(struct tv_vm *vm, gva old, uint64_t old_len, gva new, uint64
     return r ? r : (int64_t)new;
 }
 
+/* In place, so that what madvise(2) and mlock(2) said holds for the new part too, and the host keeps one mapping. It grows only
+ * into nothing. */
+static int grow(struct tv_vm *vm, gva old, uint64_t old_len, uint64_t new_len) {
+    munmap(host(vm, old + old_len), new_len - old_len);
+    if (mremap(host(vm, old), old_len, new_len, 0) != MAP_FAILED) return 0;
+    int err = errno;
+    mmap(host(vm, old + old_len), new_len - old_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    return -err;
+}
+
 int64_t core_mremap(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     struct tv_mem *m = &vm->mem;
     gva old = a[0], new = a[4];
@@ -256,24 +266,14 @@ int64_t core_mremap(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     }
     if (!map_room(vm, old + old_len, old + new_len, v.prot, v.flags)) return -ENOMEM;
     bool fits = v.end == old + old_len && in_window(vm, old, new_len) && vma_free(m, old + old_len, old + new_len);
-    if (fits && !(v.flags & (VMA_FILE | VMA_SHARED))) {
-        int r = map_anon(vm, old + old_len, old + new_len, v.prot, v.flags);
+    if (fits) {
+        bool anon = !(v.flags & (VMA_FILE | VMA_SHARED));
+        int r = grow(vm, old, old_len, new_len);
+        if (!r) r = map_enter(vm, anon ? old + old_len : old, old + new_len, v.prot, v.flags);
+        else if (r == -EFAULT && anon) r = map_anon(vm, old + old_len, old + new_len, v.prot, v.flags); /* it is several to the host */
         return r ? r : (int64_t)old;
     }
-    if (!(flags & 1)) {
-        if (!fits) return -ENOMEM;
-        /* the host grows a mapping in place only into nothing */
-        munmap(host(vm, old + old_len), new_len - old_len);
-        void *p2 = mremap(host(vm, old), old_len, new_len, 0);
-        int err = errno;
-        if (p2 == MAP_FAILED) {
-            mmap(host(vm, old + old_len), new_len - old_len, PROT_NONE,
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-            return -err;
-        }
-        int r = map_enter(vm, old, old + new_len, v.prot, v.flags);
-        return r ? r : (int64_t)old;
-    }
+    if (!(flags & 1)) return -ENOMEM;
     gva at = place(vm, new_len, new_len >= HUGE && !(v.flags & (VMA_FILE | VMA_SHARED)) ? HUGE : PG, false);
     return at ? move(vm, old, old_len, at, new_len, v, false) : -ENOMEM;
 }
