@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #define EAGER (64ull << 20) /* a mapping up to this size gets its entries at once */
@@ -19,13 +20,20 @@ static bool host_has_huge(void) {
     return n > 0 && !strstr(b, "[never]");
 }
 
+/* Where the host never looks for a place of its own accord: it searches from the top down, or from 42 TiB up. mremap(2) leaves a
+ * hole in the reservation for a moment, and what another thread of the monitor maps then (a stack, an arena of malloc) must not
+ * come to lie in what the guest reaches. */
+#define PLACE (32ull << 40)
+
 static int reserve(struct tv_vm *vm) {
     struct tv_mem *m = &vm->mem;
     int bits = vm->hw->maxphyaddr;
     m->limit = bits >= 39 ? 512 * GIB : 1ull << bits;
     m->top = m->limit - TV_POOL;
     m->reserve_len = m->limit + TV_GUARD;
-    m->reserve = mmap(NULL, m->reserve_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint16_t random = 0;
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0) random = 0;
+    m->reserve = mmap((void *)(PLACE + random % 8192 * GIB), m->reserve_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (m->reserve == MAP_FAILED) { m->reserve = NULL; return -errno; }
     m->base = (uint8_t *)(((uintptr_t)m->reserve + GIB - 1) & ~(uintptr_t)(GIB - 1));
     madvise(m->reserve, m->reserve_len, MADV_DONTDUMP);
