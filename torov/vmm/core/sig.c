@@ -26,11 +26,11 @@ static struct host_act saved[65];
 static uint64_t saved_mask;
 static bool active;
 
-__attribute__((naked)) static void host_restorer(void) { __asm__("mov $15, %eax\n syscall"); }
+__attribute__((naked, no_sanitize("thread"))) static void host_restorer(void) { __asm__("mov $15, %eax\n syscall"); }
 
 /* rcx tells whether the instruction ran: the kernel leaves the address behind it there, also when it steps back to
  * restart the call. */
-__attribute__((noinline, noclone)) long tv_cp(volatile int *attention, long nr, const uint64_t a[6]) {
+__attribute__((noinline, noclone, no_sanitize("thread"))) long tv_cp(volatile int *attention, long nr, const uint64_t a[6]) {
     register uint64_t r10 __asm__("r10") = a[3];
     register uint64_t r8 __asm__("r8") = a[4];
     register uint64_t r9 __asm__("r9") = a[5];
@@ -205,6 +205,13 @@ void sig_end(struct tv_vm *vm, int sig, int code, gva addr) {
                                 .nr = (int)tv_me->fault_vector});
 }
 
+static struct tv_sigaction action(struct tv_vm *vm, int sig) { /* whole: another thread may be at sigaction(2) */
+    pthread_mutex_lock(&vm->lock);
+    struct tv_sigaction act = tv_me->proc->sig->act[sig];
+    pthread_mutex_unlock(&vm->lock);
+    return act;
+}
+
 /* Enters the guest's handler, or takes the default action. regs: what the handler returns to; blocked: what was blocked
  * when the signal came, which is not what the handler returns to if it came in sigsuspend(2) or ppoll(2). */
 static void deliver(struct tv_vm *vm, const siginfo_t *info, const struct tv_regs *regs, uint64_t blocked, bool forced) {
@@ -233,7 +240,7 @@ static void deliver(struct tv_vm *vm, const siginfo_t *info, const struct tv_reg
 void sig_fault(struct tv_vm *vm, int sig, int code, gva addr) {
     siginfo_t info = {.si_signo = sig, .si_code = code};
     info.si_addr = (void *)(uintptr_t)addr;
-    bool able = tv_me->proc->sig->act[sig].handler > 1 && !(tv_me->sigmask & BIT(sig));
+    bool able = action(vm, sig).handler > 1 && !(tv_me->sigmask & BIT(sig));
     if (!able) { sig_end(vm, sig, code, addr); return; }
     struct tv_thread *t = tv_me;
     struct tv_regs regs = *t->cpu->regs;
@@ -266,7 +273,7 @@ void sig_attend(struct tv_vm *vm) {
         hold(t);
         t->noted = sig = 0;
     }
-    struct tv_sigaction act = sig ? tv_me->proc->sig->act[sig] : (struct tv_sigaction){0};
+    struct tv_sigaction act = sig ? action(vm, sig) : (struct tv_sigaction){0};
     bool handler = act.handler > 1;
     if (how) {
         bool again = !handler || how == RESTART_NOINTR || (how == RESTART_SYS && act.flags & SA_RESTART);
@@ -384,7 +391,7 @@ int64_t core_sigaltstack(struct tv_vm *vm, uint64_t a[6], const struct tv_call *
 
 /* A signal to the program itself whose default action ends it: ended here, so that it is reported. */
 static bool ends_us(struct tv_vm *vm, int sig) {
-    return sig > 0 && sig <= 64 && tv_me->proc->sig->act[sig].handler == 0 && !(BIT(sig) & (IGNORED | STOPPING)) &&
+    return sig > 0 && sig <= 64 && action(vm, sig).handler == 0 && !(BIT(sig) & (IGNORED | STOPPING)) &&
            (!(tv_me->sigmask & BIT(sig)) || sig == SIGKILL);
 }
 
