@@ -248,11 +248,11 @@ static void robust_processes(void) {
         pid_t p = fork();
         if (!p) {
             pthread_mutex_lock(m);
-            if (i == 2) rest_ms(60);
+            if (i == 2) rest_ms(500);
             if (i == 1) raise(SIGKILL);
             _exit(0);
         }
-        if (i == 2) rest_ms(20);
+        if (i == 2) rest_ms(250); /* a busy machine may take its time to start the child */
         else waitpid(p, NULL, 0);
         printf("%s: %d\n", ends[i], pthread_mutex_lock(m));
         printf("consistent %d\n", pthread_mutex_consistent(m));
