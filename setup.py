@@ -6,6 +6,7 @@ import os
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import LinkError
 
 
 class BuildCore(build_ext):
@@ -24,7 +25,11 @@ class BuildCore(build_ext):
             extra_postargs=ext.extra_compile_args,
             depends=ext.depends,
         )
-        self.compiler.link_executable(objects, os.path.join(place, "torov-runner"), libraries=["pthread"])
+        runner = os.path.join(place, "torov-runner")
+        try:  # starts sooner, and needs no descriptor to find its libraries
+            self.compiler.link_executable(objects, runner, libraries=["pthread"], extra_postargs=["-static"])
+        except LinkError:  # no static C library here
+            self.compiler.link_executable(objects, runner, libraries=["pthread"])
 
     def copy_extensions_to_source(self) -> None:  # build_ext --inplace
         super().copy_extensions_to_source()

@@ -8,10 +8,23 @@ import subprocess
 from pathlib import Path
 
 from bench.measure import BenchError, Row, Sample, printed, timed
+from bench.server import requests
+from torov import corpus
 
 HERE = Path(__file__).resolve().parent
 MB = 200  # of the sha256 row
-PROGRAMS = {"floor": ("gcc", "-O2"), "work": ("gcc", "-O2", "-static")}
+PROGRAMS = {"floor": ("gcc", "-O2"), "work": ("gcc", "-O2", "-static"), "many": ("gcc", "-O2", "-static", "-pthread")}
+MANY = (
+    ("thread create and join", "thread", 300),
+    ("futex ping-pong", "futex", 2000),
+    ("pipe ping-pong", "pipe", 2000),
+    ("fork, exit, wait", "fork", 50),
+    ("vfork, exit, wait", "vfork", 200),
+    ("fork, exec, wait", "exec", 30),
+    ("posix_spawn, wait", "spawn", 30),
+    ("signal to itself", "signal", 3000),
+)
+"""Rows of bench/many.c: name, its argument, how often."""
 
 
 def build(directory: Path) -> None:
@@ -53,7 +66,7 @@ def rows(directory: Path, torov: str, python: str, samples: Path) -> list[Row]:
     Returns:
         Rows without samples.
     """
-    floor, work = str(directory / "floor"), str(directory / "work")
+    floor, work, many = (str(directory / name) for name in PROGRAMS)
 
     def native(name: str, count: int, expect: str | None = None) -> Sample:
         return printed(work, name, str(count), expect=expect)
@@ -87,6 +100,14 @@ def rows(directory: Path, torov: str, python: str, samples: Path) -> list[Row]:
         Row("clock_gettime", "native, vDSO", native("clock", 2_000_000), guest("clock", 2_000_000)),
         Row("getppid", "native", native("getppid", 20000), guest("getppid", 20000)),
     ]  # fmt: skip
+    found += [
+        Row(name, "native", printed(many, what, str(count)), printed(torov, "exec", many, "--", what, str(count)))
+        for name, what, count in MANY
+    ]
+    caddy = corpus.cache_dir() / "caddy"
+    if caddy.is_file() and shutil.which("wrk"):
+        guest_caddy = requests(torov, "exec", "--quiet", str(caddy), "--")
+        found.append(Row("HTTP request to caddy", "native", requests(str(caddy)), guest_caddy))
     strace = shutil.which("strace")
     if strace:
         traced = printed(strace, "-f", "-c", "-o", "/dev/null", work, "getppid", "5000")

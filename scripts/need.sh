@@ -17,6 +17,11 @@ for name in "$@"; do
         npm) command -v npm >/dev/null || packages="$packages npm" ;;
         qemu) command -v qemu-system-x86_64 >/dev/null || packages="$packages qemu-system-x86" ;;
         objdump) command -v objdump >/dev/null || packages="$packages binutils" ;;
+        ps) command -v ps >/dev/null || packages="$packages procps" ;;
+        redis-server) command -v redis-benchmark >/dev/null && command -v redis-server >/dev/null || packages="$packages redis-server redis-tools" ;;
+        python-tests) # the interpreter's own tests
+            "$python" -c 'import test.test_os' 2>/dev/null || /usr/bin/python3 -c 'import test.test_os' 2>/dev/null ||
+                packages="$packages libpython3-testsuite" ;;
         xz) command -v xz >/dev/null || packages="$packages xz-utils" ;;
         *) command -v "$name" >/dev/null || packages="$packages $name" ;;
     esac

@@ -10,6 +10,8 @@
 #include <spawn.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <grp.h>
 #include <sys/wait.h>
 #include <linux/futex.h>
 
@@ -41,7 +43,7 @@ static void memory(void) {
     note("seen", shared);
     status("private memory", start(touch, SIGCHLD, (void *)5L), 0);
     note("not seen", shared);
-    status("vfork of clone", start(touch, CLONE_VM | CLONE_VFORK | SIGCHLD, (void *)5L), WNOHANG);
+    status("vfork of clone", start(touch, CLONE_VM | CLONE_VFORK | SIGCHLD, (void *)5L), 0);
     note("seen", shared);
 }
 
@@ -295,6 +297,37 @@ static void spawns(void) {
     status("exec that fails", p, 0);
 }
 
+static uint32_t words[3];
+static void *waker(void *arg) { rest_ms(50); words[1] = 1; syscall(SYS_futex, &words[1], FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0); return arg; }
+/* Daemons, su(1), gosu: a program gives up root, and goes on to fork and exec. */
+static void drops(void) {
+    setvbuf(stdout, NULL, _IONBF, 0);
+    note("groups", setgroups(0, NULL));
+    note("gid", setgid(65534));
+    note("uid", setuid(65534));
+    pid_t p = fork();
+    if (!p) { execl("/bin/sh", "sh", "-c", "id -u; id -g; /bin/true; echo $?; cat /dev/kvm 2>/dev/null; echo $?", NULL); _exit(9); }
+    status("a shell", p, 0);
+    p = vfork();
+    if (!p) { execl("/bin/cat", "cat", "/proc/self/comm", NULL); _exit(9); }
+    status("cat", p, 0);
+}
+
+static void full(void) { /* no descriptor is left */
+    struct rlimit r = {64, 1024};
+    setrlimit(RLIMIT_NOFILE, &r);
+    while (dup(0) >= 0) { }
+    note("full", errno);
+    status("fork", start(touch, SIGCHLD, (void *)1L), 0);
+    status("shared", start(touch, CLONE_VM | SIGCHLD, (void *)1L), 0);
+    pthread_t t;
+    note("thread", pthread_create(&t, NULL, waker, NULL) || pthread_join(t, NULL));
+    char *argv[] = {"full", NULL}, *none[] = {NULL};
+    pid_t p;
+    note("spawn", posix_spawn(&p, "/proc/self/exe", NULL, NULL, argv, none));
+    status("spawned", p, 0);
+}
+
 static void spaces(void) {
     note("nothing", unshare(0));
     note("fs", unshare(CLONE_FS));
@@ -304,8 +337,6 @@ static void spaces(void) {
     note("unknown", unshare(1 << 3) < 0 ? errno : 0);
 }
 
-static uint32_t words[3];
-static void *waker(void *arg) { rest_ms(50); words[1] = 1; syscall(SYS_futex, &words[1], FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0); return arg; }
 static void waitv(void) {
     struct { uint64_t val, addr; uint32_t flags, reserved; } w[3];
     for (int i = 0; i < 3; i++) { w[i].val = 0; w[i].addr = (uintptr_t)&words[i]; w[i].flags = 2 | 128; w[i].reserved = 0; }
@@ -344,6 +375,6 @@ static void dontfork(void) {
 
 int main(int argc, char **argv) {
     static const struct a_case cases[] = {CASE(memory), CASE(tables), CASE(handlers), CASE(deaths), CASE(exit_signals), CASE(parents), CASE(pidfds),
-        CASE(clone3s), CASE(families), CASE(spawns), CASE(spaces), CASE(waitv), CASE(dontfork)};
+        CASE(clone3s), CASE(families), CASE(spawns), CASE(drops), CASE(full), CASE(spaces), CASE(waitv), CASE(dontfork)};
     return one_case(cases, sizeof cases / sizeof *cases, argc, argv);
 }

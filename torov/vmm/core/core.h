@@ -71,6 +71,7 @@ struct tv_spec {
     const char *python;       /* interpreter that makes missing images with -m torov.prepare */
     const char *runner;       /* program that goes on after exec(2) */
     const char *const *helper_env; /* environment of these two, NULL-terminated */
+    int kvm_fd;               /* an open /dev/kvm, for a process that may not open it any more; 0: none */
     uint32_t flags;           /* TV_F_* */
 };
 

@@ -80,7 +80,26 @@ static int64_t limit(struct tv_vm *vm, unsigned res, gva new, gva old) {
     struct { uint64_t cur, max; } was, want;
     if (new && tv_copy_in(vm, &want, new, sizeof want)) return -EFAULT;
     if (res >= RLIM_NLIMITS) return -EINVAL;
-    if (!own_limit(res)) {
+    if (res == RLIMIT_NOFILE) { /* the monitor's descriptors lie above the soft limit: the hard one stays on the host */
+        struct { uint64_t cur, max; } host;
+        vm_hold_fds();
+        int64_t r = sys6(302, 0, res, 0, (uintptr_t)&host, 0, 0);
+        if (r < 0) goto unlock;
+        was.cur = host.cur;
+        was.max = vm->rlim_own & 1u << res ? vm->rlim[res].max : host.max;
+        if (new) {
+            r = want.cur > want.max ? -EINVAL : want.max > was.max && geteuid() ? -EPERM : 0;
+            if (want.max > host.max) host.max = want.max;
+            host.cur = want.cur;
+            if (!r) r = sys6(302, 0, res, (uintptr_t)&host, 0, 0, 0);
+            if (r < 0) goto unlock;
+            memcpy(&vm->rlim[res], &want, sizeof want);
+            vm->rlim_own |= 1u << res;
+        }
+    unlock:
+        vm_free_fds();
+        if (r < 0) return r;
+    } else if (!own_limit(res)) {
         int64_t r = sys6(302, 0, res, new ? (uintptr_t)&want : 0, (uintptr_t)&was, 0, 0);
         if (r < 0) return r;
     } else {

@@ -139,6 +139,7 @@ static int made(struct tv_vm *vm, const char *path) {
         uint64_t none = 0;
         sys6(14, SIG_SETMASK, (uintptr_t)&none, 0, 8, 0, 0);
         sys6(33, (uint64_t)out[1], 1, 0, 0, 0, 0);
+        sys6(436, 3, ~0u, 0, 0, 0, 0); /* the guest's descriptors are not the helper's */
         if (vm->flags & TV_F_QUIET) {
             long null = sys6(2, (uintptr_t)"/dev/null", O_WRONLY, 0, 0, 0, 0);
             if (null >= 0) sys6(33, (uint64_t)null, 2, 0, 0, 0, 0);
@@ -162,9 +163,17 @@ static int made(struct tv_vm *vm, const char *path) {
     return fd < 0 ? -ENOEXEC : fd;
 }
 
-static int image_of(struct tv_vm *vm, const char *path) {
+/* An image file; or the program itself, if no image can be made of it any more (a guest that has dropped the right to its cache
+ * or to Python): then the net serves its calls, and each site is patched at its first trap. */
+static int image_of(struct tv_vm *vm, const char *path, const uint8_t *head) {
+    Elf64_Ehdr e;
     int fd = cached(vm, path);
-    return fd >= 0 ? fd : made(vm, path);
+    if (fd < 0) fd = made(vm, path);
+    if (fd != -ENOEXEC || !head) return fd;
+    memcpy(&e, head, sizeof e);
+    if (e.e_ident[EI_CLASS] != ELFCLASS64 || e.e_machine != EM_X86_64 || (e.e_type != ET_EXEC && e.e_type != ET_DYN)) return fd;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -ENOEXEC : fd;
 }
 
 /* The path of PT_INTERP, or an empty string. */
@@ -193,6 +202,8 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
     char exe[PATH_MAX], interp[PATH_MAX] = "", real[PATH_MAX];
     int image = -1, loader = -1, spec = -1, depth = 0;
     snprintf(exe, sizeof exe, "%s", path);
+    struct rlimit limit;
+    vm_more_fds(&limit); /* Linux needs no descriptor for this */
     int r = head_of(exe, head);
     if (!r) r = words_in(vm, &argv, argvp);
     if (!r) r = words_in(vm, &envp, envpp);
@@ -208,10 +219,11 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
     }
     if (!r && memcmp(head, ELFMAG, SELFMAG)) r = -ENOEXEC;
     if (!r) r = interpreter(exe, head, interp);
-    if (!r && (image = image_of(vm, exe)) < 0) r = image;
-    if (!r && *interp && (loader = image_of(vm, interp)) < 0) r = loader;
+    if (!r && (image = image_of(vm, exe, head)) < 0) r = image;
+    if (!r && *interp && !(r = head_of(interp, head)) && (loader = image_of(vm, interp, head)) < 0) r = loader;
     if (!r && !realpath(exe, real)) r = -errno;
     if (!r) r = spec_write(vm, &spec, image, loader, real, depth ? exe : shown, argv.text, argv.bytes, argv.n, envp.text, envp.bytes, envp.n);
+    vm_less_fds(&limit);
     words_free(&argv);
     words_free(&envp);
     if (!r) {
@@ -219,13 +231,15 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
         snprintf(number, sizeof number, "%d", spec);
         const char *name = strrchr(real, '/');
         const char *run[] = {name ? name + 1 : real, number, NULL}, *none[] = {NULL};
-        if (keep_open(image) || (loader >= 0 && keep_open(loader)) || keep_open(spec)) r = -errno;
+        bool by_fd = vm->runner_fd >= 0;
+        if ((by_fd && keep_open(vm->runner_fd)) || keep_open(vm->hw->kvm) || keep_open(image) || (loader >= 0 && keep_open(loader)) || keep_open(spec)) r = -errno;
         if (!r) r = sig_hold(); /* a signal that comes now waits for the new program */
         if (!r && !exec_alone(vm)) r = -EINTR; /* another thread ends us */
         if (!r) {
             sig_for_exec(vm);
             if (tv_me->proc->shares) tv_me->proc->threads->start->clean = true; /* nothing runs on the leader's vCPU any more */
-            r = (int)sys6(59, (uintptr_t)vm->helper.runner, (uintptr_t)run, (uintptr_t)none, 0, 0, 0);
+            if (by_fd) r = (int)sys6(322, (uint64_t)vm->runner_fd, (uintptr_t)"", (uintptr_t)run, (uintptr_t)none, AT_EMPTY_PATH, 0);
+            else r = (int)sys6(59, (uintptr_t)vm->helper.runner, (uintptr_t)run, (uintptr_t)none, 0, 0, 0);
             vm_end(vm, (struct tv_stop){.kind = TV_SIGNALLED, .status = SIGKILL}); /* past the point of no return, as Linux */
         }
     }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -43,7 +44,10 @@ static int rebuild(struct tv_vm *vm, bool shared_fds) {
         if (o != t) { free(o->start); free(o); }
     }
     forget_cpus(p);
-    if (!shared_fds) sys6(SYS_close_range, (uint64_t)vm->fd_lo, (uint64_t)vm->fd_hi - 1, 0, 0, 0, 0);
+    int kvm = vm->hw->kvm; /* kept: the guest may have dropped the right to open it */
+    for (int fd = vm->fd_lo; fd < vm->fd_hi && !shared_fds; fd++)
+        if (fd != kvm && fd != vm->runner_fd) close(fd);
+    if (shared_fds && (kvm = dup(kvm)) >= 0) vm_hide_fd(vm, &kvm);
     vm->hw->fd = vm->hw->kvm = -1;
     cpu_vm_close(vm->hw);
     t->cpu = NULL;
@@ -77,11 +81,12 @@ static int rebuild(struct tv_vm *vm, bool shared_fds) {
     pthread_cond_init(&vm->keepers, NULL);
     memset(&vm->stats, 0, sizeof vm->stats);
     memset(&t->stats, 0, sizeof t->stats);
-    int r = cpu_vm_open(&vm->hw, vm->flags & TV_F_IOPL, &what);
+    struct rlimit limit;
+    vm_more_fds(&limit);
+    int r = cpu_vm_open(&vm->hw, vm->flags & TV_F_IOPL, kvm, &what);
     if (!r) r = mem_slots_again(vm);
     if (!r) r = cpu_create(&t->cpu, vm->hw, 0, vm->mem.base, tss, stack, &what);
-    if (!shared_fds) vm->fd_hi = vm->fd_lo;
-    if (!r) r = vm_hide_fd(vm, &vm->hw->kvm);
+    vm_less_fds(&limit);
     if (!r) r = vm_hide_fd(vm, &vm->hw->fd);
     return r ? r : vm_hide_fd(vm, &t->cpu->fd);
 }
@@ -175,13 +180,16 @@ int64_t do_fork(struct tv_vm *vm, struct tv_clone *s) {
     if ((r = cpu_get_fpu(t->cpu, s->fpu)) || (r = cpu_get_base(t->cpu, false, &fs)) || (r = cpu_get_base(t->cpu, true, &gs))) return r;
     if (flags & CLONE_VFORK && (r = vfork_pipe(vm, pair))) return r;
     sys6(14, SIG_SETMASK, (uintptr_t)&all, (uintptr_t)&old, 8, 0, 0);
+    vm_hold_fds();
     pthread_mutex_lock(&vm->mm);
     pthread_mutex_lock(&vm->lock);
     pid_t pid = host_fork(flags);
+    if (!pid) vm_forked_fds();
     if (pid) {
         r = pid < 0 ? (pid == -1 ? -errno : pid) : pid;
         pthread_mutex_unlock(&vm->lock);
         pthread_mutex_unlock(&vm->mm);
+        vm_free_fds();
         sys6(14, SIG_SETMASK, (uintptr_t)&old, 0, 8, 0, 0);
         if (pid > 0 && flags & CLONE_PIDFD) {
             int fd = (int)sys6(SYS_pidfd_open, (uint64_t)pid, 0, 0, 0, 0, 0);
@@ -368,14 +376,17 @@ int64_t do_share(struct tv_vm *vm, struct tv_clone *args) {
     if ((r = thread_prepare(vm, t, s))) goto fail;
     uint64_t all = ~0ull, old;
     sys6(14, SIG_SETMASK, (uintptr_t)&all, (uintptr_t)&old, 8, 0, 0); /* inherited, until the thread is known */
+    vm_hold_fds();
     pthread_mutex_lock(&vm->lock);
     if ((r = keeper_give(vm, me, t))) {
         pthread_mutex_unlock(&vm->lock);
+        vm_free_fds();
         sys6(14, SIG_SETMASK, (uintptr_t)&old, 0, 8, 0, 0);
         goto fail;
     }
     vm->sharers++;
     while (!s->state) pthread_cond_wait(&s->go, &vm->lock);
+    vm_free_fds();
     pid_t pid = -1;
     if (s->state != 4) {
         pid = t->tid;

@@ -58,13 +58,13 @@ static const struct kvm_cpuid_entry2 *cpuid_find(uint32_t function, uint32_t ind
     return NULL;
 }
 
-int cpu_vm_open(struct tv_cpu_vm **out, bool iopl, const char **what) {
+int cpu_vm_open(struct tv_cpu_vm **out, bool iopl, int kvm, const char **what) {
     struct tv_cpu_vm *vm = calloc(1, sizeof *vm);
     if (!vm) return -ENOMEM;
     vm->fd = -1;
     vm->iopl = iopl;
     *what = "/dev/kvm";
-    vm->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    vm->kvm = kvm >= 0 ? kvm : open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (vm->kvm < 0) goto fail;
     if (!cpuid.head.nent) {
         struct cpuid_table *t = &cpuid;

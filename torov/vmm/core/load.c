@@ -1,6 +1,7 @@
 /* The image file (loader/image.py) into guest memory, as fs/binfmt_elf.c maps an ELF file. */
 #include "tv.h"
 
+#include <elf.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -60,6 +61,32 @@ static int segment(struct tv_vm *vm, int fd, const struct seg *s, uint64_t bias)
     return 0;
 }
 
+/* A program without an image file: what loader/headers.py would find in it. The net and late patches do the rest. */
+static int elf_header(int fd, struct header *h, struct seg **out) {
+    Elf64_Ehdr e;
+    Elf64_Phdr p;
+    int r = read_at(fd, &e, sizeof e, 0);
+    if (r) return r;
+    if (e.e_phentsize != sizeof p || !e.e_phnum || e.e_phnum > MAX_SEGS) return -ENOEXEC;
+    struct seg *segs = calloc(e.e_phnum, sizeof *segs);
+    if (!segs) return -ENOMEM;
+    *h = (struct header){.flags = e.e_type == ET_DYN, .entry = e.e_entry, .phent = sizeof p, .phnum = e.e_phnum, .lo = ~0ull};
+    for (unsigned i = 0; !r && i < e.e_phnum; i++) {
+        if ((r = read_at(fd, &p, sizeof p, e.e_phoff + i * sizeof p))) break;
+        if (p.p_type == PT_GNU_STACK && p.p_flags & PF_X) h->flags |= 2;
+        if (p.p_type != PT_LOAD || !p.p_memsz) continue;
+        if (p.p_memsz > 1ull << 40 || p.p_vaddr > 1ull << 40) { r = -ENOEXEC; break; }
+        if (p.p_offset <= e.e_phoff && e.e_phoff < p.p_offset + p.p_filesz) h->phdr = e.e_phoff - p.p_offset + p.p_vaddr;
+        if (PG_DOWN(p.p_vaddr) < h->lo) h->lo = PG_DOWN(p.p_vaddr);
+        if (PG_UP(p.p_vaddr + p.p_memsz) > h->hi) h->hi = PG_UP(p.p_vaddr + p.p_memsz);
+        segs[h->nseg++] = (struct seg){p.p_vaddr, p.p_memsz, p.p_filesz, p.p_filesz ? p.p_offset : p.p_vaddr & PG_MASK, p.p_flags & 7, 0};
+    }
+    if (!r && !h->nseg) r = -ENOEXEC;
+    if (r) free(segs);
+    else *out = segs;
+    return r;
+}
+
 /* loader: the program interpreter (PT_INTERP), beside a program that is there already. */
 int load_image(struct tv_vm *vm, int fd, bool loader, const char **what) {
     struct header h;
@@ -72,15 +99,18 @@ int load_image(struct tv_vm *vm, int fd, bool loader, const char **what) {
     int r = fstat(fd, &st) < 0 ? -errno : read_at(fd, &h, sizeof h, 0);
     if (r) return r;
     uint64_t size = (uint64_t)st.st_size;
-    if (memcmp(h.magic, "TOROVIM1", 8) || h.version != 1 || h.size != sizeof h || !h.nseg || h.nseg > MAX_SEGS ||
+    bool plain = !memcmp(h.magic, ELFMAG, SELFMAG);
+    if (plain && (r = elf_header(fd, &h, &segs))) return r;
+    if (plain) h.size = sizeof h, h.version = 1;
+    if ((!plain && memcmp(h.magic, "TOROVIM1", 8)) || h.version != 1 || h.size != sizeof h || !h.nseg || h.nseg > MAX_SEGS ||
         h.nsite > MAX_SITES || h.ntrap > MAX_SITES || h.seg_off > size || h.site_off > size || h.trap_off > size ||
-        h.body_off > size || h.body_size > size - h.body_off || h.lo >= h.hi || h.hi > m->top || h.phnum > 0xffff) return -ENOEXEC;
+        h.body_off > size || h.body_size > size - h.body_off || h.lo >= h.hi || h.hi > m->top || h.phnum > 0xffff) { free(segs); return -ENOEXEC; }
     r = -ENOMEM;
-    segs = calloc(h.nseg, sizeof *segs);
+    if (!plain) segs = calloc(h.nseg, sizeof *segs);
     sites = calloc(h.nsite + 1, sizeof *sites);
     traps = calloc(h.ntrap + 1, sizeof *traps);
     if (!segs || !sites || !traps) goto out;
-    if ((r = read_at(fd, segs, h.nseg * sizeof *segs, h.seg_off)) || (r = read_at(fd, sites, h.nsite * sizeof *sites, h.site_off)) ||
+    if ((!plain && (r = read_at(fd, segs, h.nseg * sizeof *segs, h.seg_off))) || (r = read_at(fd, sites, h.nsite * sizeof *sites, h.site_off)) ||
         (r = read_at(fd, traps, h.ntrap * sizeof *traps, h.trap_off))) goto out;
     uint64_t bias = !(h.flags & 1) ? 0 : loader ? LOADER_BASE : PIE_BASE;
     if (bias && h.hi > m->top - bias - 64 * GIB) { r = -ENOEXEC; goto out; }

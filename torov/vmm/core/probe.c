@@ -19,7 +19,7 @@ int tv_probe(struct tv_host_info *info, struct tv_stop *why, int loops) {
     struct tv_vm *vm = calloc(1, sizeof *vm);
     if (!vm || !(vm->proc = proc_new(NULL)) || !(vm->proc->threads = tv_me = thread_new(vm, vm->proc))) goto out;
     uint64_t t0 = tv_now();
-    if ((r = tv_copy_setup()) || (r = cpu_vm_open(&vm->hw, false, &what))) goto out;
+    if ((r = tv_copy_setup()) || (r = cpu_vm_open(&vm->hw, false, -1, &what))) goto out;
     info->api = ioctl(vm->hw->kvm, KVM_GET_API_VERSION, 0);
     info->sync_regs = (ioctl(vm->hw->fd, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS) & KVM_SYNC_X86_REGS) != 0;
     info->immediate_exit = ioctl(vm->hw->fd, KVM_CHECK_EXTENSION, KVM_CAP_IMMEDIATE_EXIT) > 0;

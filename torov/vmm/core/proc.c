@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -118,7 +119,10 @@ enum proc_link proc_link_of(struct tv_vm *vm, int dir, const char *path) {
     last = last ? last + 1 : path;
     bool exe = !strcmp(last, "exe"), mem = !strcmp(last, "mem");
     if (!exe && !mem && (!isdigit((unsigned char)*last) || !fd_hidden(vm, strtoul(last, &end, 10)) || *end)) return LINK_OTHER;
+    struct rlimit limit;
+    vm_more_fds(&limit); /* the guest's table may be full */
     int fd = openat(dir, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    vm_less_fds(&limit);
     if (fd < 0) return LINK_OTHER;
     bool ok = on_proc(fd) && name_of(fd, name);
     close(fd);

@@ -101,7 +101,8 @@ static void map_line(struct tv_vm *vm, struct proc_text *t, const struct tv_vma 
     bool image = v->flags & VMA_IMAGE && v->flags & VMA_FILE && !name && s;
     const char *file = image ? start >= vm->image_lo && start < vm->image_hi ? vm->exe : vm->interp : NULL;
     if (file && stat(file, &st)) st.st_dev = st.st_ino = 0;
-    uint64_t offset = !s ? 0 : s->offset + (start - s->start) - (image ? PG : 0); /* the program begins at the image file's second page */
+    /* a program begins at the second page of its image file, and at the first of its own */
+    uint64_t offset = !s ? 0 : s->offset + (start - s->start) - (image && s->inode != st.st_ino ? PG : 0);
     say(t, "%08lx-%08lx %c%c%c%c %08lx %02x:%02x %lu ", start, end, v->prot & 1 ? 'r' : '-', v->prot & 2 ? 'w' : '-', v->prot & 4 ? 'x' : '-',
         shared, offset, file ? major(st.st_dev) : s ? s->major : 0, file ? minor(st.st_dev) : s ? s->minor : 0, file ? st.st_ino : s ? s->inode : 0);
     if (name || file || (s && s->path_len)) {
@@ -279,21 +280,21 @@ static void write_auxv(struct tv_vm *vm, struct proc_text *t, int host, const st
 /* Limits that are the guest's own numbers: core_proc.c. */
 static void write_limits(struct tv_vm *vm, struct proc_text *t, int host, const struct tv_thread *of) {
     static const struct { int nr; const char *name; } own[] = {
-        {RLIMIT_DATA, "Max data size"}, {RLIMIT_STACK, "Max stack size"}, {RLIMIT_RSS, "Max resident set"}, {RLIMIT_AS, "Max address space"}};
+        {RLIMIT_NOFILE, "Max open files"}, {RLIMIT_DATA, "Max data size"}, {RLIMIT_STACK, "Max stack size"}, {RLIMIT_RSS, "Max resident set"}, {RLIMIT_AS, "Max address space"}};
     struct proc_text all = {0};
     read_all(&all, host);
     for (char *p = all.p, *eol; !all.failed && *p; p = *eol ? eol + 1 : eol) {
         eol = strchrnul(p, '\n');
         size_t i = 0;
-        while (i < 4 && (strncmp(p, own[i].name, strlen(own[i].name)) || !(vm->rlim_own & 1u << own[i].nr))) i++;
-        if (i == 4) { add(t, p, (size_t)(eol - p)), add(t, "\n", 1); continue; }
+        while (i < 5 && (strncmp(p, own[i].name, strlen(own[i].name)) || !(vm->rlim_own & 1u << own[i].nr))) i++;
+        if (i == 5) { add(t, p, (size_t)(eol - p)), add(t, "\n", 1); continue; }
         say(t, "%-25s ", own[i].name);
         const uint64_t v[] = {vm->rlim[own[i].nr].cur, vm->rlim[own[i].nr].max};
         for (int k = 0; k < 2; k++) {
             if (v[k] == RLIM_INFINITY) say(t, "%-20s ", "unlimited");
             else say(t, "%-20lu ", v[k]);
         }
-        say(t, "%-10s\n", "bytes");
+        say(t, "%-10s\n", own[i].nr == RLIMIT_NOFILE ? "files" : "bytes");
     }
     free(all.p);
 }

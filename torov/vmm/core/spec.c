@@ -12,7 +12,7 @@
 #define STACK_MOST (64ull << 20) /* of a stack without a limit, as in place_stack() */
 struct blob { /* strings follow: exe, execfn, cache, version, python, runner, then the three lists */
     uint32_t magic, flags;
-    int32_t image, loader;
+    int32_t image, loader, kvm, pad;
     uint32_t nhelper, nargv, nenvp, rlim_own;
     int16_t actions[512];
     uint64_t rlim[16][2];
@@ -35,7 +35,7 @@ static int put_str(int fd, const char *s) { return put(fd, s ? s : "", s ? strle
 int spec_write(struct tv_vm *vm, int *out, int image, int loader, const char *exe, const char *execfn, const char *argv, size_t argv_bytes,
                size_t nargv, const char *envp, size_t envp_bytes, size_t nenvp) {
     const struct tv_helper *h = &vm->helper;
-    struct blob b = {.magic = MAGIC, .flags = vm->flags & 0xffff, .image = image, .loader = loader, .nargv = (uint32_t)nargv, .nenvp = (uint32_t)nenvp};
+    struct blob b = {.magic = MAGIC, .flags = vm->flags & 0xffff, .image = image, .loader = loader, .kvm = vm->hw->kvm, .nargv = (uint32_t)nargv, .nenvp = (uint32_t)nenvp};
     memcpy(b.actions, vm->actions, sizeof b.actions);
     memcpy(b.rlim, vm->rlim, sizeof b.rlim);
     b.rlim_own = vm->rlim_own;
@@ -80,6 +80,7 @@ int tv_runner(int fd) {
     s.exe = fixed[0], s.execfn = fixed[1], s.cache = fixed[2], s.cache_version = fixed[3], s.python = fixed[4], s.runner = fixed[5];
     s.image_fd = b->image;
     s.loader_fd = b->loader;
+    s.kvm_fd = b->kvm;
     s.actions = b->actions;
     s.flags = b->flags | TV_F_RUNNER | TV_F_OWN;
     if (b->rlim_own & 1u << RLIMIT_STACK) s.stack_size = b->rlim[RLIMIT_STACK][0] < STACK_MOST ? b->rlim[RLIMIT_STACK][0] | 1 : STACK_MOST;

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define THREAD_STACK (256u << 10)
@@ -65,7 +66,10 @@ int thread_cpu(struct tv_vm *vm, struct tv_cpu **out) {
     if (mmap(vm->mem.base + page, PG, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) r = -errno;
     if (!r) r = pt_system_page(vm, page);
     pthread_mutex_unlock(&vm->mm);
+    struct rlimit limit;
+    vm_more_fds(&limit);
     if (!r) r = cpu_create(out, vm->hw, id, vm->mem.base, page, page + PG, &what);
+    vm_less_fds(&limit);
     if (!r) r = vm_hide_fd(vm, &(*out)->fd);
     return r;
 }

@@ -176,6 +176,7 @@ struct tv_vm {
     int notices;
     uint32_t flags;
     char *exe;
+    int runner_fd;             /* O_PATH of the runner, for a guest that drops the right to its path; -1: none */
     int fd_lo, fd_hi;          /* [lo, hi): the monitor's descriptors, invisible to the guest */
     pthread_mutex_t mm;        /* mem, and writing sites */
     pthread_mutex_t lock;      /* processes, threads, ends, notices, dispositions, free CPUs */
@@ -352,6 +353,12 @@ int spec_write(struct tv_vm *vm, int *out, int image, int loader, const char *ex
                size_t nargv, const char *envp, size_t envp_bytes, size_t nenvp);
 int tv_runner(int fd);
 int vm_hide_fd(struct tv_vm *vm, int *fd);
+struct rlimit;
+void vm_more_fds(struct rlimit *old); /* between the two, descriptors can be made although the guest's table is full */
+void vm_less_fds(const struct rlimit *old);
+void vm_hold_fds(void);
+void vm_free_fds(void);
+void vm_forked_fds(void); /* in the child */
 int64_t do_fork(struct tv_vm *vm, struct tv_clone *s);
 int64_t do_share(struct tv_vm *vm, struct tv_clone *s);
 void vm_exit(struct tv_vm *vm, struct tv_exit *x);

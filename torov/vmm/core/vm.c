@@ -44,30 +44,41 @@ bool vm_take_notice(struct tv_vm *vm, struct tv_stop *out) {
 }
 
 /* The monitor's descriptors go to numbers that the guest's own never reach: just above the soft limit, which is lowered
- * again afterwards, or as high as a small table allows. */
-int vm_hide_fd(struct tv_vm *vm, int *fd) {
-    static pthread_mutex_t limit = PTHREAD_MUTEX_INITIALIZER;
-    struct rlimit old, high;
-    pthread_mutex_lock(&limit);
-    int r = getrlimit(RLIMIT_NOFILE, &old) ? -errno : 0;
-    high = old;
-    high.rlim_cur = high.rlim_max;
-    bool raised = !r && high.rlim_cur > old.rlim_cur && !setrlimit(RLIMIT_NOFILE, &high);
-    int n = r ? -1 : fcntl(*fd, F_DUPFD_CLOEXEC, vm->fd_lo);
-    if (!r && n < 0) r = -errno;
-    if (raised) setrlimit(RLIMIT_NOFILE, &old);
-    if (!r) {
-        close(*fd);
-        *fd = n;
-        if (n >= vm->fd_hi) vm->fd_hi = n + 1;
-    }
-    pthread_mutex_unlock(&limit);
-    return r;
+ * again afterwards, or as high as a small table allows. A guest that has filled its table leaves room for them. */
+static pthread_mutex_t fd_limit = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+void vm_more_fds(struct rlimit *old) {
+    pthread_mutex_lock(&fd_limit);
+    struct rlimit high;
+    if (getrlimit(RLIMIT_NOFILE, old)) old->rlim_cur = old->rlim_max = 0;
+    high = (struct rlimit){old->rlim_max, old->rlim_max};
+    if (high.rlim_cur > old->rlim_cur) setrlimit(RLIMIT_NOFILE, &high);
+}
+void vm_less_fds(const struct rlimit *old) {
+    if (old->rlim_max > old->rlim_cur) setrlimit(RLIMIT_NOFILE, old);
+    pthread_mutex_unlock(&fd_limit);
 }
 
-static int hide_fds(struct tv_vm *vm) {
-    struct rlimit lim;
-    if (getrlimit(RLIMIT_NOFILE, &lim)) return -errno;
+/* Around a fork, and where the guest asks for the limit: it is not raised meanwhile. */
+void vm_hold_fds(void) { pthread_mutex_lock(&fd_limit); }
+void vm_free_fds(void) { pthread_mutex_unlock(&fd_limit); }
+void vm_forked_fds(void) {
+    static const pthread_mutex_t fresh = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+    memcpy(&fd_limit, &fresh, sizeof fresh); /* its owner was the parent's thread */
+}
+
+int vm_hide_fd(struct tv_vm *vm, int *fd) {
+    struct rlimit old;
+    vm_more_fds(&old);
+    int n = fcntl(*fd, F_DUPFD_CLOEXEC, vm->fd_lo), r = n < 0 ? -errno : 0;
+    vm_less_fds(&old);
+    if (r) return r;
+    close(*fd);
+    *fd = n;
+    if (n >= vm->fd_hi) vm->fd_hi = n + 1;
+    return 0;
+}
+
+static int hide_fds(struct tv_vm *vm, struct rlimit lim) {
     bool above = lim.rlim_max >= lim.rlim_cur + 64;
     if (lim.rlim_cur > 16384) vm->fd_lo = 16384 - 6000;
     else if (above) vm->fd_lo = (int)lim.rlim_cur;
@@ -75,7 +86,10 @@ static int hide_fds(struct tv_vm *vm) {
     vm->fd_hi = vm->fd_lo;
     int r = vm_hide_fd(vm, &vm->hw->kvm);
     if (!r) r = vm_hide_fd(vm, &vm->hw->fd);
-    return r ? r : vm_hide_fd(vm, &tv_me->cpu->fd);
+    if (!r) r = vm_hide_fd(vm, &tv_me->cpu->fd);
+    if (r || geteuid() || !*vm->helper.runner) return r;
+    vm->runner_fd = open(vm->helper.runner, O_PATH | O_CLOEXEC);
+    return vm->runner_fd < 0 ? 0 : vm_hide_fd(vm, &vm->runner_fd);
 }
 
 static char *copy(const char *s) { return strdup(s ? s : ""); }
@@ -106,11 +120,14 @@ static void helper_free(struct tv_helper *h) {
 struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     uint64_t t0 = tv_now();
     const char *what = "memory";
+    struct rlimit limit;
+    bool raised = false;
     int r = -ENOMEM;
     memset(why, 0, sizeof *why);
     struct tv_vm *vm = calloc(1, sizeof *vm);
     if (!vm) goto fail;
     vm->flags = spec->flags;
+    vm->runner_fd = -1;
     pthread_mutex_init(&vm->mm, NULL);
     pthread_mutex_init(&vm->lock, NULL);
     pthread_cond_init(&vm->changed, NULL);
@@ -125,8 +142,10 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     if (!vm->exe || helper_copy(&vm->helper, spec)) goto fail;
     for (int i = 0; i < 512; i++) vm->actions[i] = spec->actions ? spec->actions[i] : tv_calls[i].action;
     if ((r = tv_copy_setup())) goto fail;
+    vm_more_fds(&limit);
+    raised = true;
     bool again = pool_take(vm);
-    if (!again && (r = cpu_vm_open(&vm->hw, spec->flags & TV_F_IOPL, &what))) goto fail;
+    if (!again && (r = cpu_vm_open(&vm->hw, spec->flags & TV_F_IOPL, spec->kvm_fd > 0 ? spec->kvm_fd : -1, &what))) goto fail;
     what = "guest memory";
     if ((r = mem_create(vm))) goto fail;
     if (!again && (r = cpu_create(&tv_me->cpu, vm->hw, 0, vm->mem.base, TV_SYS_TSS, TV_SYS_STACK, &what))) goto fail;
@@ -134,7 +153,7 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     if ((r = load_image(vm, spec->image_fd, false, &what))) goto fail;
     if (spec->loader_fd > 0 && (r = load_image(vm, spec->loader_fd, true, &what))) goto fail;
     what = "descriptors above the limit (ulimit -n)";
-    if (!again && (r = hide_fds(vm))) goto fail;
+    if (!again && (r = hide_fds(vm, limit))) goto fail;
     what = "stack";
     place_stack(vm, spec->stack_size);
     gva vdso_at = vm->stack_hi + 16 * PG;
@@ -148,11 +167,13 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     if ((r = cpu_start(tv_me->cpu, vm->loader_entry ? vm->loader_entry : vm->entry, vm->stack_ptr, &what))) goto fail;
     const char *name = strrchr(spec->execfn, '/');
     prctl(PR_SET_NAME, name ? name + 1 : spec->execfn);
+    vm_less_fds(&limit);
     vm->stats.create_ns = tv_now() - t0;
     thread_merge(tv_me);
     tv_me = NULL;
     return vm;
 fail:
+    if (raised) vm_less_fds(&limit);
     tv_fail(why, what, r);
     tv_destroy(vm);
     return NULL;
@@ -422,6 +443,7 @@ void tv_destroy(struct tv_vm *vm) {
     if (vm->proc) free(vm->proc->threads);
     proc_free(vm->proc);
     cpu_vm_close(vm->hw);
+    if (vm->runner_fd >= 0) close(vm->runner_fd);
     tv_me = NULL;
     mem_destroy(vm);
     site_free(&vm->sites);
