@@ -152,7 +152,8 @@ def test_keys_that_end(cc: Compiler, tmp_path: Path, key: str, number: int) -> N
 
 
 def test_a_terminal_that_goes_away(cc: Compiler, tmp_path: Path) -> None:
-    for command in ([cc(GUEST), "d"], torov(cc(GUEST), "d")):
+    native: list[str | Path | bytes] = [cc(GUEST), "d"]
+    for command in (native, torov(cc(GUEST), "d")):
         s = Session(command, tmp_path)
         s.see("ready 1")
         os.close(s.master)
