@@ -48,6 +48,8 @@ struct tv_cpu_vm {
 enum { CPUF_READONLY = 1, CPUF_TSC_ZERO = 2, CPUF_FSGSBASE = 4 };
 
 int cpu_vm_open(struct tv_cpu_vm **out, bool iopl, int kvm, const char **what); /* kvm: an open /dev/kvm, or -1 */
+const void *cpu_known(uint32_t *size);           /* what KVM offers, for another process: asking takes longer than a VM */
+void cpu_know(const void *table, uint32_t size);
 int cpu_vm_memory(struct tv_cpu_vm *vm, unsigned slot, uint64_t gpa, uint64_t size, void *host, bool readonly);
 int cpu_vm_slots(struct tv_cpu_vm *vm);
 void cpu_vm_close(struct tv_cpu_vm *vm);

@@ -6,6 +6,7 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -200,7 +201,8 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
     struct words argv = {0}, envp = {0};
     uint8_t head[HEAD + 1];
     char exe[PATH_MAX], interp[PATH_MAX] = "", real[PATH_MAX];
-    int image = -1, loader = -1, spec = -1, depth = 0;
+    struct tv_packed packed = {0};
+    int image = -1, loader = -1, depth = 0;
     snprintf(exe, sizeof exe, "%s", path);
     struct rlimit limit;
     vm_more_fds(&limit); /* Linux needs no descriptor for this */
@@ -222,30 +224,34 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
     if (!r && (image = image_of(vm, exe, head)) < 0) r = image;
     if (!r && *interp && !(r = head_of(interp, head)) && (loader = image_of(vm, interp, head)) < 0) r = loader;
     if (!r && !realpath(exe, real)) r = -errno;
-    if (!r) r = spec_write(vm, &spec, image, loader, real, depth ? exe : shown, argv.text, argv.bytes, argv.n, envp.text, envp.bytes, envp.n);
+    if (!r) r = spec_pack(vm, &packed, image, loader, real, depth ? exe : shown, argv.text, argv.bytes, argv.n, envp.text, envp.bytes, envp.n);
     vm_less_fds(&limit);
     words_free(&argv);
     words_free(&envp);
     if (!r) {
-        char number[16];
-        snprintf(number, sizeof number, "%d", spec);
-        const char *name = strrchr(real, '/');
-        const char *run[] = {name ? name + 1 : real, number, NULL}, *none[] = {NULL};
-        bool by_fd = vm->runner_fd >= 0;
-        if ((by_fd && keep_open(vm->runner_fd)) || keep_open(vm->hw->kvm) || keep_open(image) || (loader >= 0 && keep_open(loader)) || keep_open(spec)) r = -errno;
         if (!r) r = sig_hold(); /* a signal that comes now waits for the new program */
         if (!r && !exec_alone(vm)) r = -EINTR; /* another thread ends us */
         if (!r) {
+            char number[16];
+            const char *name = strrchr(real, '/'), *run[] = {name ? name + 1 : real, number, NULL}, *none[] = {NULL};
+            bool by_fd = vm->runner_fd >= 0;
             sig_for_exec(vm);
             if (tv_me->proc->shares) tv_me->proc->threads->start->clean = true; /* nothing runs on the leader's vCPU any more */
-            if (by_fd) r = (int)sys6(322, (uint64_t)vm->runner_fd, (uintptr_t)"", (uintptr_t)run, (uintptr_t)none, AT_EMPTY_PATH, 0);
-            else r = (int)sys6(59, (uintptr_t)vm->helper.runner, (uintptr_t)run, (uintptr_t)none, 0, 0, 0);
+            sys6(272, CLONE_FILES, 0, 0, 0, 0, 0); /* unshare(2): see spec_file() */
+            vm_more_fds(&limit);
+            int spec = spec_file(&packed);
+            vm_less_fds(&limit);
+            snprintf(number, sizeof number, "%d", spec);
+            if (spec >= 0 && !keep_open(vm->hw->kvm) && !keep_open(image) && (loader < 0 || !keep_open(loader)) && (!by_fd || !keep_open(vm->runner_fd))) {
+                if (by_fd) r = (int)sys6(322, (uint64_t)vm->runner_fd, (uintptr_t)"", (uintptr_t)run, (uintptr_t)none, AT_EMPTY_PATH, 0);
+                else r = (int)sys6(59, (uintptr_t)vm->helper.runner, (uintptr_t)run, (uintptr_t)none, 0, 0, 0);
+            }
             vm_end(vm, (struct tv_stop){.kind = TV_SIGNALLED, .status = SIGKILL}); /* past the point of no return, as Linux */
         }
     }
     if (image >= 0) close(image);
     if (loader >= 0) close(loader);
-    if (spec >= 0) close(spec);
+    free(packed.data);
     return r;
 }
 

@@ -58,6 +58,14 @@ static const struct kvm_cpuid_entry2 *cpuid_find(uint32_t function, uint32_t ind
     return NULL;
 }
 
+const void *cpu_known(uint32_t *size) {
+    *size = (uint32_t)(sizeof cpuid.head + cpuid.head.nent * sizeof *cpuid.entry);
+    return &cpuid;
+}
+void cpu_know(const void *table, uint32_t size) {
+    if (size > sizeof cpuid.head && size <= sizeof cpuid) memcpy(&cpuid, table, size);
+}
+
 int cpu_vm_open(struct tv_cpu_vm **out, bool iopl, int kvm, const char **what) {
     struct tv_cpu_vm *vm = calloc(1, sizeof *vm);
     if (!vm) return -ENOMEM;

@@ -12,45 +12,56 @@
 #define STACK_MOST (64ull << 20) /* of a stack without a limit, as in place_stack() */
 struct blob { /* strings follow: exe, execfn, cache, version, python, runner, then the three lists */
     uint32_t magic, flags;
-    int32_t image, loader, kvm, pad;
+    int32_t image, loader, kvm;
+    uint32_t cpuid; /* bytes behind this */
     uint32_t nhelper, nargv, nenvp, rlim_own;
     int16_t actions[512];
     uint64_t rlim[16][2];
     uint64_t sigmask;
 };
 
-static int put(int fd, const void *data, size_t n) {
-    const char *p = data;
-    while (n) {
-        ssize_t w = write(fd, p, n);
-        if (w < 0 && errno == EINTR) continue;
-        if (w <= 0) return -EIO;
-        p += w;
-        n -= (size_t)w;
-    }
-    return 0;
+static char *put(char *at, const void *data, size_t n) {
+    memcpy(at, data, n);
+    return at + n;
 }
-static int put_str(int fd, const char *s) { return put(fd, s ? s : "", s ? strlen(s) + 1 : 1); }
 
-int spec_write(struct tv_vm *vm, int *out, int image, int loader, const char *exe, const char *execfn, const char *argv, size_t argv_bytes,
-               size_t nargv, const char *envp, size_t envp_bytes, size_t nenvp) {
+/* The bytes, in one piece of memory. */
+int spec_pack(struct tv_vm *vm, struct tv_packed *out, int image, int loader, const char *exe, const char *execfn, const char *argv,
+              size_t argv_bytes, size_t nargv, const char *envp, size_t envp_bytes, size_t nenvp) {
     const struct tv_helper *h = &vm->helper;
     struct blob b = {.magic = MAGIC, .flags = vm->flags & 0xffff, .image = image, .loader = loader, .kvm = vm->hw->kvm, .nargv = (uint32_t)nargv, .nenvp = (uint32_t)nenvp};
+    const char *strings[] = {exe, execfn, h->cache, h->version, h->python, h->runner};
+    const void *cpuid = cpu_known(&b.cpuid);
     memcpy(b.actions, vm->actions, sizeof b.actions);
     memcpy(b.rlim, vm->rlim, sizeof b.rlim);
     b.rlim_own = vm->rlim_own;
     b.sigmask = tv_me->sigmask;
-    while (h->envp && h->envp[b.nhelper]) b.nhelper++;
-    int fd = memfd_create("torov-exec", MFD_CLOEXEC), r = fd < 0 ? -errno : 0;
-    if (!r) r = put(fd, &b, sizeof b);
-    const char *strings[] = {exe, execfn, h->cache, h->version, h->python, h->runner};
-    for (size_t i = 0; !r && i < sizeof strings / sizeof *strings; i++) r = put_str(fd, strings[i]);
-    for (uint32_t i = 0; !r && i < b.nhelper; i++) r = put_str(fd, h->envp[i]);
-    if (!r && argv_bytes) r = put(fd, argv, argv_bytes);
-    if (!r && envp_bytes) r = put(fd, envp, envp_bytes);
-    if (r && fd >= 0) close(fd);
-    else *out = fd;
-    return r;
+    size_t n = sizeof b + b.cpuid + argv_bytes + envp_bytes;
+    for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) n += strlen(strings[i]) + 1;
+    for (; h->envp && h->envp[b.nhelper]; b.nhelper++) n += strlen(h->envp[b.nhelper]) + 1;
+    char *at = out->data = malloc(n);
+    if (!at) return -ENOMEM;
+    out->size = n;
+    at = put(at, &b, sizeof b);
+    at = put(at, cpuid, b.cpuid);
+    for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) at = put(at, strings[i], strlen(strings[i]) + 1);
+    for (uint32_t i = 0; i < b.nhelper; i++) at = put(at, h->envp[i], strlen(h->envp[i]) + 1);
+    if (argv_bytes) at = put(at, argv, argv_bytes);
+    if (envp_bytes) put(at, envp, envp_bytes);
+    return 0;
+}
+
+/* The memfd. The caller sees to it that nothing of the guest shares the table of descriptors any more: what is in it decides
+ * about the policy. */
+int spec_file(const struct tv_packed *p) {
+    int fd = memfd_create("torov-exec", 0);
+    for (size_t done = 0; fd >= 0 && done < p->size;) {
+        ssize_t w = write(fd, (char *)p->data + done, p->size - done);
+        if (w < 0 && errno == EINTR) continue;
+        if (w <= 0) { close(fd); return -EIO; }
+        done += (size_t)w;
+    }
+    return fd < 0 ? -errno : fd;
 }
 
 static const char **list(char **at, char *end, uint32_t n) {
@@ -71,7 +82,9 @@ int tv_runner(int fd) {
     if (fstat(fd, &st) || (size_t)st.st_size < sizeof(struct blob)) return 125;
     struct blob *b = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
     if (b == MAP_FAILED || b->magic != MAGIC) return 125;
-    char *at = (char *)(b + 1), *end = (char *)b + st.st_size;
+    if (b->cpuid > (size_t)st.st_size - sizeof *b) return 125;
+    cpu_know(b + 1, b->cpuid);
+    char *at = (char *)(b + 1) + b->cpuid, *end = (char *)b + st.st_size;
     const char **fixed = list(&at, end, 6);
     s.helper_env = list(&at, end, b->nhelper);
     s.argv = list(&at, end, b->nargv);

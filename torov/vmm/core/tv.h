@@ -349,8 +349,10 @@ uint64_t proc_look(struct tv_vm *vm, uint64_t dir, gva path, bool follow, char *
 void proc_first(struct tv_vm *vm);
 void proc_show(struct tv_vm *vm);
 int mem_slots_again(struct tv_vm *vm);
-int spec_write(struct tv_vm *vm, int *out, int image, int loader, const char *exe, const char *execfn, const char *argv, size_t argv_bytes,
-               size_t nargv, const char *envp, size_t envp_bytes, size_t nenvp);
+struct tv_packed { void *data; size_t size; };
+int spec_pack(struct tv_vm *vm, struct tv_packed *out, int image, int loader, const char *exe, const char *execfn, const char *argv,
+              size_t argv_bytes, size_t nargv, const char *envp, size_t envp_bytes, size_t nenvp);
+int spec_file(const struct tv_packed *p);
 int tv_runner(int fd);
 int vm_hide_fd(struct tv_vm *vm, int *fd);
 struct rlimit;
