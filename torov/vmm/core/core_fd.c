@@ -13,6 +13,7 @@
 /* An argument is a pointer (P), a number (N) or absent (N with 0). What is not listed is ENOTTY. */
 enum { N = 1, P = 2 };
 static const struct { uint32_t request; uint8_t arg; } ioctls[] = {
+    {0x07b9, P},                                                    /* IOCTL_VM_SOCKETS_GET_LOCAL_CID */
     {0x5401, P}, {0x5402, P}, {0x5403, P}, {0x5404, P},             /* TCGETS TCSETS TCSETSW TCSETSF */
     {0x5405, P}, {0x5406, P}, {0x5407, P}, {0x5408, P},             /* TCGETA TCSETA TCSETAW TCSETAF */
     {0x5409, N}, {0x540a, N}, {0x540b, N}, {0x5425, N},             /* TCSBRK TCXONC TCFLSH TCSBRKP */
