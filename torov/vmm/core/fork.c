@@ -74,6 +74,7 @@ static int rebuild(struct tv_vm *vm, bool shared_fds) {
     }
     p->sig->refs = 1;
     vm->notices = vm->sharers = 0;
+    vm->ntimers = 0; /* timers are not inherited */
     vm->vvar_slot = false;
     pthread_mutex_init(&vm->mm, NULL);
     pthread_mutex_init(&vm->lock, NULL);
@@ -133,7 +134,7 @@ static void write_notices(struct tv_vm *vm) {
 void vm_run_to_end(struct tv_vm *vm) {
     struct tv_thread *t = tv_me;
     struct tv_proc *p = t->proc;
-    while (!p->end.kind) {
+    while (!proc_ended(p)) {
         write_notices(vm);
         thread_loop(vm);
         pthread_mutex_lock(&vm->lock);
@@ -158,7 +159,7 @@ static pid_t host_fork(uint64_t flags) {
 static void wait_fork(struct tv_proc *p, int fd) {
     struct pollfd w = {fd, POLLIN, 0}; /* poll(2) is never restarted: a kick ends it */
     int n;
-    do n = poll(&w, 1, -1); while (n < 0 && errno == EINTR && !p->end.kind);
+    do n = poll(&w, 1, -1); while (n < 0 && errno == EINTR && !proc_ended(p));
     close(fd);
 }
 

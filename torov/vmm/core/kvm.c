@@ -28,10 +28,12 @@ struct cpuid_table {
 };
 /* What the host's KVM supports does not change while we live: asked once per process. */
 static struct cpuid_table cpuid;
-static int rip_past = -1;
+static int rip_past = -1; /* every thread sees it at its exits and finds the same */
 
-int cpu_rip_past(void) { return rip_past; }
-void cpu_set_rip_past(int past) { rip_past = past; }
+int cpu_rip_past(void) { return __atomic_load_n(&rip_past, __ATOMIC_RELAXED); }
+void cpu_set_rip_past(int past) {
+    if (cpu_rip_past() != past) __atomic_store_n(&rip_past, past, __ATOMIC_RELAXED); /* its cache line stays shared */
+}
 
 /* The guest sees the CPU without nested virtualisation, enclaves, AMX state and KVM's own leaves. */
 static void cpuid_filter(struct cpuid_table *t) {
@@ -270,7 +272,7 @@ static void trap_exit(struct tv_cpu *cpu, struct tv_exit *x) {
     struct tv_regs *r = cpu->regs;
     struct kvm_sregs s;
     if (ioctl(cpu->fd, KVM_GET_SREGS, &s) < 0) return fail(x, "KVM_GET_SREGS", errno);
-    rip_past = r->rip == TV_SYS_LSTAR + 2;
+    cpu_set_rip_past(r->rip == TV_SYS_LSTAR + 2);
     cpu->ring0 = !(s.cs.selector & 3);
     x->kind = CPU_TRAP;
     x->error = !cpu->ring0;
@@ -283,7 +285,7 @@ static void exception_exit(struct tv_cpu *cpu, struct tv_exit *x) {
     uint64_t at = r->rip & ~(uint64_t)(TV_STUB_STEP - 1), off = r->rip - at;
     if (at < TV_SYS_STUBS || at >= TV_SYS_STUBS + TV_VECTORS * TV_STUB_STEP || (off != 0 && off != 2))
         return fail(x, "out from ring 0 outside the stubs", EFAULT);
-    rip_past = off == 2;
+    cpu_set_rip_past(off == 2);
     cpu->ring0 = true;
     x->kind = CPU_EXCEPTION;
     x->vector = (int)((at - TV_SYS_STUBS) / TV_STUB_STEP);
@@ -355,7 +357,7 @@ void cpu_run(struct tv_cpu *cpu, struct tv_exit *x) {
             if (run->io.port == TV_PORT_EXC) return exception_exit(cpu, x);
         }
         x->kind = CPU_PORT;
-        x->error = run->io.direction == KVM_EXIT_IO_OUT && rip_past == 1;
+        x->error = run->io.direction == KVM_EXIT_IO_OUT && cpu_rip_past() == 1;
         return;
     case KVM_EXIT_INTR:
         x->kind = CPU_KICKED;
@@ -379,7 +381,7 @@ int cpu_complete(struct tv_cpu *cpu) {
 }
 
 void cpu_settle(struct tv_cpu *cpu) {
-    if (rip_past || cpu->ring0 || !cpu->pending_io) return;
+    if (cpu_rip_past() || cpu->ring0 || !cpu->pending_io) return;
     struct tv_regs keep = *cpu->regs;
     cpu_complete(cpu);
     *cpu->regs = keep;

@@ -5,6 +5,7 @@
 #include "tv.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 #include <sys/time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -186,8 +187,12 @@ void sig_stop(struct tv_vm *vm) {
     if (!active) return;
     active = false;
     struct itimerval never = {0};
-    if (vm->stats.calls[37] || vm->stats.calls[38]) /* alarm, setitimer: the process goes on without the guest */
+    pthread_mutex_lock(&vm->lock);
+    bool timed = vm->stats.calls[37] || vm->stats.calls[38];
+    pthread_mutex_unlock(&vm->lock);
+    if (timed) /* alarm, setitimer: the process goes on without the guest */
         for (int which = ITIMER_REAL; which <= ITIMER_PROF; which++) setitimer(which, &never, NULL);
+    while (vm->ntimers) sys6(226, (uint64_t)vm->timers[--vm->ntimers], 0, 0, 0, 0, 0);
     sys6(127, (uintptr_t)&left, 8, 0, 0, 0, 0);
     for (int s = 1; s <= 64; s++) {
         if (left & BIT(s)) { /* still pending: it was the guest's, and ends with it */
@@ -263,7 +268,7 @@ void sig_attend(struct tv_vm *vm) {
     struct tv_regs *r = t->cpu->regs;
     cpu_attended(t->cpu);
     t->attention = 0;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* only a handler in this thread writes both */
     int sig = t->noted, how = t->restart;
     uint64_t blocked = t->waiting && how != RESTART_NOINTR ? t->wait_mask : t->sigmask;
     bool held = sig && BIT(sig) & FAULTS & blocked;
@@ -425,6 +430,31 @@ int64_t core_rt_tgsigqueueinfo(struct tv_vm *vm, uint64_t a[6], const struct tv_
     info.si_signo = (int)a[2];
     if (sig_is_kick((int)a[2], &info)) return -EPERM;
     return sys6(297, a[0], a[1], a[2], (uintptr_t)&info, 0, 0);
+}
+
+/* A timer is the process's, which may go on without the guest: sig_stop() deletes what is left. */
+int64_t core_timer_create(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    int id = 0, *more;
+    pthread_mutex_lock(&vm->lock);
+    bool room = vm->ntimers < vm->timer_room || (more = realloc(vm->timers, (vm->timer_room * 2u + 16) * sizeof *more));
+    if (room && vm->ntimers == vm->timer_room) vm->timers = more, vm->timer_room = vm->timer_room * 2 + 16;
+    int64_t r = room ? sys6(222, a[0], tv_ptr(vm, a[1]), (uintptr_t)&id, 0, 0, 0) : -EAGAIN;
+    if (!r && tv_copy_out(vm, a[2], &id, 4)) {
+        sys6(226, (uint64_t)id, 0, 0, 0, 0, 0);
+        r = -EFAULT;
+    }
+    if (!r) vm->timers[vm->ntimers++] = id;
+    pthread_mutex_unlock(&vm->lock);
+    return r;
+}
+
+int64_t core_timer_delete(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    pthread_mutex_lock(&vm->lock);
+    int64_t r = sys6(226, a[0], 0, 0, 0, 0, 0);
+    for (unsigned i = 0; !r && i < vm->ntimers; i++)
+        if (vm->timers[i] == (int)a[0]) vm->timers[i] = vm->timers[--vm->ntimers];
+    pthread_mutex_unlock(&vm->lock);
+    return r;
 }
 
 int64_t core_pidfd_send_signal(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {

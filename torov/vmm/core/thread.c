@@ -39,9 +39,11 @@ void proc_free(struct tv_proc *p) {
     free(p);
 }
 
+/* Under vm->lock. What is not counted by thread is zero in from, and is left alone in to: others write it, under vm->mm. */
 static void add_stats(struct tv_stats *to, struct tv_stats *from) {
     uint64_t *a = (uint64_t *)to, *b = (uint64_t *)from;
-    for (size_t i = 0; i < sizeof *to / sizeof *a; i++) a[i] += b[i];
+    for (size_t i = 0; i < sizeof *to / sizeof *a; i++)
+        if (b[i]) a[i] += b[i];
     memset(from, 0, sizeof *from);
 }
 
@@ -86,7 +88,10 @@ bool vm_end(struct tv_vm *vm, struct tv_stop end) {
     struct tv_proc *p = tv_me->proc;
     pthread_mutex_lock(&vm->lock);
     bool first = !p->end.kind;
-    if (first) p->end = end;
+    if (first) { /* kind last: proc_ended() looks without the lock */
+        memcpy((char *)&p->end + sizeof end.kind, (char *)&end + sizeof end.kind, sizeof end - sizeof end.kind);
+        __atomic_store_n(&p->end.kind, end.kind, __ATOMIC_RELEASE);
+    }
     pthread_cond_broadcast(&vm->changed);
     if (first)
         for (struct tv_thread *t = p->threads; t; t = t->next)
@@ -143,7 +148,7 @@ static void robust(struct tv_vm *vm) {
 void thread_loop(struct tv_vm *vm) {
     struct tv_thread *t = tv_me;
     struct tv_exit x;
-    while (!__atomic_load_n(&tv_me->proc->end.kind, __ATOMIC_ACQUIRE) && !t->gone) {
+    while (!proc_ended(t->proc) && !t->gone) {
         if (t->attention || t->restart) {
             sig_attend(vm);
             continue;
@@ -151,7 +156,7 @@ void thread_loop(struct tv_vm *vm) {
         cpu_run(t->cpu, &x);
         if (!t->stats.exits++ && !vm->stats.first_ns) vm->stats.first_ns = tv_now() - vm->began;
         vm_exit(vm, &x);
-        if (t == tv_me->proc->threads && vm->notices) return;
+        if (t == t->proc->threads && __atomic_load_n(&vm->notices, __ATOMIC_RELAXED)) return;
     }
     if (!t->gone) robust(vm); /* exit_group(2) or a signal: every thread leaves its locks */
 }
@@ -170,11 +175,11 @@ int64_t core_exit(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     int again = sig_hold(); /* what comes now is for another thread; what was noted runs its handler here first */
     if (again) return again;
     pthread_mutex_lock(&vm->lock);
-    bool last = --tv_me->proc->alive == 0;
+    bool last = --t->proc->alive == 0;
+    if (!last) t->gone = true; /* no kick from here on */
     pthread_mutex_unlock(&vm->lock);
     if (last) { vm_end(vm, (struct tv_stop){.kind = TV_EXITED, .status = (int)(a[0] & 0xff)}); return 0; }
     t->raw_regs = true;
-    t->gone = true;
     robust(vm);
     thread_leave(vm, t);
     return 0;

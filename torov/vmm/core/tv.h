@@ -198,6 +198,8 @@ struct tv_vm {
     uint64_t peak;             /* most bytes mapped that /proc has shown */
     uint64_t began;            /* tv_run(), for first_ns */
     struct tv_helper helper;
+    int *timers;               /* of timer_create(2) */
+    unsigned ntimers, timer_room;
     bool vvar_slot;            /* the memslot of the vvar pages exists */
 };
 
@@ -329,10 +331,11 @@ void thread_give_cpu(struct tv_vm *vm, struct tv_proc *to, struct tv_cpu *cpu);
 void thread_leave(struct tv_vm *vm, struct tv_thread *t);
 bool vm_take_notice(struct tv_vm *vm, struct tv_stop *out);
 void thread_loop(struct tv_vm *vm);
-void thread_merge(struct tv_thread *t);
+void thread_merge(struct tv_thread *t);    /* under vm->lock, or alone */
 void thread_end_all(struct tv_vm *vm);      /* end is set: stop the others and wait for them */
 int thread_cpu(struct tv_vm *vm, struct tv_cpu **out);
 bool vm_end(struct tv_vm *vm, struct tv_stop end); /* was it the first? */
+static inline bool proc_ended(const struct tv_proc *p) { return __atomic_load_n(&p->end.kind, __ATOMIC_ACQUIRE); } /* without vm->lock */
 bool pool_take(struct tv_vm *vm);
 bool pool_give(struct tv_vm *vm);
 void vm_run_to_end(struct tv_vm *vm) __attribute__((noreturn));

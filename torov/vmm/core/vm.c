@@ -25,7 +25,8 @@ void tv_notice(struct tv_vm *vm, int note, int nr, gva addr, int err) {
     pthread_mutex_lock(&vm->lock);
     if (!(vm->noted[i] & 1u << note) && vm->notices < (int)(sizeof vm->notice / sizeof *vm->notice)) {
         vm->noted[i] |= (uint8_t)(1u << note);
-        vm->notice[vm->notices++] = (struct tv_stop){.kind = TV_NOTICE, .note = note, .nr = nr, .addr = addr, .err = err};
+        vm->notice[vm->notices] = (struct tv_stop){.kind = TV_NOTICE, .note = note, .nr = nr, .addr = addr, .err = err};
+        __atomic_store_n(&vm->notices, vm->notices + 1, __ATOMIC_RELAXED); /* thread_loop() looks without the lock */
         pthread_cond_broadcast(&vm->changed);
         if (tv_me && tv_me != tv_me->proc->threads) sig_kick(tv_me->proc->threads);
     }
@@ -37,7 +38,8 @@ bool vm_take_notice(struct tv_vm *vm, struct tv_stop *out) {
     bool any = vm->notices;
     if (any) {
         *out = vm->notice[0];
-        memmove(vm->notice, vm->notice + 1, (size_t)--vm->notices * sizeof *vm->notice);
+        __atomic_store_n(&vm->notices, vm->notices - 1, __ATOMIC_RELAXED);
+        memmove(vm->notice, vm->notice + 1, (size_t)vm->notices * sizeof *vm->notice);
     }
     pthread_mutex_unlock(&vm->lock);
     return any;
@@ -375,13 +377,16 @@ int tv_run(struct tv_vm *vm, struct tv_stop *stop) {
     tv_me = t;
     sig_start(vm);
     if (vm->flags & TV_F_OWN && !vm->shown) proc_show(vm);
-    if (!vm->proc->end.kind) thread_loop(vm);
+    if (!proc_ended(t->proc)) thread_loop(vm);
     pthread_mutex_lock(&vm->lock);
     while (t->gone && !vm->proc->end.kind && !vm->notices) pthread_cond_wait(&vm->changed, &vm->lock);
     pthread_mutex_unlock(&vm->lock);
-    if (vm->proc->end.kind) thread_end_all(vm);
+    bool over = proc_ended(t->proc); /* once: another thread may end it now, after a notice */
+    if (over) thread_end_all(vm);
+    pthread_mutex_lock(&vm->lock);
     thread_merge(t);
-    if (vm->proc->end.kind) sig_stop(vm);
+    pthread_mutex_unlock(&vm->lock);
+    if (over) sig_stop(vm);
     else host_mask(~0ull); /* a notice: signals wait */
     tv_me = NULL;
     vm->stats.run_ns += tv_now() - t0;
@@ -449,6 +454,7 @@ void tv_destroy(struct tv_vm *vm) {
     site_free(&vm->sites);
     free(vm->exe);
     free(vm->interp);
+    free(vm->timers);
     helper_free(&vm->helper);
     free(vm);
 }
