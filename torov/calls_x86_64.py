@@ -24,6 +24,7 @@ _NUMA = "as a kernel without CONFIG_NUMA: memory is placed by the host"
 _KEYS = "the keyrings are those of the monitor's user"
 _URING = "makes calls that no policy sees; as kernel.io_uring_disabled=2"
 _PKEY = "as a processor without protection keys"
+_TIMER = "a timer ends with the guest, not with the process"
 _FUTEX = "holds guest addresses"
 _LANDLOCK = "would restrict the monitor too; as a kernel without Landlock"
 _CLOCK = "would set the host's clock"
@@ -294,12 +295,12 @@ CALLS: tuple[Call, ...] = (
          "EINTR"),
     Call(220, "semtimedop", "semid:id sops:in[nsops*sembuf] nsops:uint timeout:in[timespec]", "ipc"),
     Call(221, "fadvise64", "fd:fd offset:off len:size advice:int.fadvise", "file-system"),
-    Call(222, "timer_create", "clockid:clock sevp:in[sigevent] timerid:out[int]", "timer"),
+    Call(222, "timer_create", "clockid:clock sevp:in[sigevent] timerid:out[int]", "timer", CORE, _TIMER),
     Call(223, "timer_settime",
          "timerid:id flags:flags.timer new_value:in[itimerspec] old_value:out[itimerspec]", "timer"),
     Call(224, "timer_gettime", "timerid:id curr_value:out[itimerspec]", "timer"),
     Call(225, "timer_getoverrun", "timerid:id", "timer"),
-    Call(226, "timer_delete", "timerid:id", "timer"),
+    Call(226, "timer_delete", "timerid:id", "timer", CORE, _TIMER),
     Call(227, "clock_settime", "clockid:clock tp:in[timespec]", "clock privileged time", default="EPERM",
          why=_CLOCK),
     Call(228, "clock_gettime", "clockid:clock tp:out[timespec]", "default time"),

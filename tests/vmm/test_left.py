@@ -157,12 +157,16 @@ ALARMED = r"""
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 static int hits;
 static void hit(int sig) { (void)sig; hits++; }
 int main(void) {
     sigset_t s;
     struct itimerval often = {{0, 2000}, {0, 2000}};
+    struct itimerspec too = {{0, 2000000}, {0, 2000000}};
+    timer_t timer;
+    if (timer_create(CLOCK_MONOTONIC, NULL, &timer)) return 1;
     sigemptyset(&s);
     sigaddset(&s, SIGTERM);
     signal(SIGTERM, hit);
@@ -177,6 +181,7 @@ int main(void) {
     sigaddset(&s, SIGALRM);
     sigprocmask(SIG_BLOCK, &s, NULL);
     setitimer(ITIMER_REAL, &often, NULL);
+    timer_settime(timer, 0, &too, NULL);
     usleep(10000);
     return 6;
 }
