@@ -169,7 +169,7 @@ static int poll_answers(struct tv_vm *vm, gva at, unsigned n, const struct pollf
 /* select(2) of a descriptor that is not open: EBADF. */
 static bool selects_hidden(struct tv_vm *vm, gva set, int n) {
     uint8_t byte;
-    for (int fd = vm->fd_lo; set && fd < vm->fd_hi && fd < n; fd++)
+    for (int fd = vm->fd_lo; set && fd < n && fd_hidden(vm, (unsigned)fd); fd++)
         if (!tv_copy_in(vm, &byte, set + (unsigned)fd / 8, 1) && byte & 1u << fd % 8) return true;
     return false;
 }

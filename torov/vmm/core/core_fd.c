@@ -72,7 +72,7 @@ int64_t core_dup2(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { re
 int64_t core_dup3(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return tv_host(vm, 292, a, c); }
 
 int64_t core_close_range(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    unsigned first = (unsigned)a[0], last = (unsigned)a[1], lo = (unsigned)vm->fd_lo, hi = (unsigned)vm->fd_hi;
+    unsigned first = (unsigned)a[0], last = (unsigned)a[1], lo = (unsigned)vm->fd_lo, hi = (unsigned)__atomic_load_n(&vm->fd_hi, __ATOMIC_RELAXED);
     if (last < lo || first >= hi || first > last) return sys6(436, first, last, a[2], 0, 0, 0);
     int64_t r = 0; /* around the monitor's own */
     if (first < lo) r = sys6(436, first, lo - 1, a[2], 0, 0, 0);

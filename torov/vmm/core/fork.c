@@ -76,8 +76,6 @@ static int rebuild(struct tv_vm *vm, bool shared_fds) {
     vm->notices = vm->sharers = 0;
     vm->ntimers = 0; /* timers are not inherited */
     vm->vvar_slot = false;
-    pthread_mutex_init(&vm->mm, NULL);
-    pthread_mutex_init(&vm->lock, NULL);
     pthread_cond_init(&vm->changed, NULL);
     pthread_cond_init(&vm->keepers, NULL);
     memset(&vm->stats, 0, sizeof vm->stats);
@@ -185,7 +183,11 @@ int64_t do_fork(struct tv_vm *vm, struct tv_clone *s) {
     pthread_mutex_lock(&vm->mm);
     pthread_mutex_lock(&vm->lock);
     pid_t pid = host_fork(flags);
-    if (!pid) vm_forked_fds();
+    if (!pid) { /* held by the thread that is all of the child */
+        vm_forked_fds();
+        pthread_mutex_unlock(&vm->lock);
+        pthread_mutex_unlock(&vm->mm);
+    }
     if (pid) {
         r = pid < 0 ? (pid == -1 ? -errno : pid) : pid;
         pthread_mutex_unlock(&vm->lock);

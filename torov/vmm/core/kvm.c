@@ -187,7 +187,7 @@ int cpu_create(struct tv_cpu **out, struct tv_cpu_vm *vm, int id, uint8_t *sys, 
     struct kvm_device_attr attr = {.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET};
     uint64_t zero = 0;
     attr.addr = (uintptr_t)&zero;
-    if (ioctl(cpu->fd, KVM_SET_DEVICE_ATTR, &attr) == 0) vm->features |= CPUF_TSC_ZERO;
+    if (ioctl(cpu->fd, KVM_SET_DEVICE_ATTR, &attr) == 0) __atomic_fetch_or(&vm->features, CPUF_TSC_ZERO, __ATOMIC_RELAXED);
     *out = cpu;
     return 0;
 fail:;
@@ -221,7 +221,7 @@ int cpu_start(struct tv_cpu *cpu, uint64_t rip, uint64_t rsp, const char **what)
     const struct kvm_cpuid_entry2 *e = cpuid_find(1, 0);
     bool xsave = e && (e->ecx & 1u << 26);
     if (xsave) s.cr4 |= 1u << 18;
-    if (cpu->vm->features & CPUF_FSGSBASE) s.cr4 |= 1u << 16;
+    if (__atomic_load_n(&cpu->vm->features, __ATOMIC_RELAXED) & CPUF_FSGSBASE) s.cr4 |= 1u << 16;
     s.efer = 0xd01;     /* NXE LMA LME SCE */
     *what = "KVM_SET_SREGS";
     if (ioctl(cpu->fd, KVM_SET_SREGS, &s) < 0) return -errno;

@@ -292,7 +292,7 @@ static inline long sys6(long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t
 }
 static inline bool fd_hidden(const struct tv_vm *vm, uint64_t fd) {
     int f = (int)fd;
-    return f >= vm->fd_lo && f < vm->fd_hi;
+    return f >= vm->fd_lo && f < __atomic_load_n(&vm->fd_hi, __ATOMIC_RELAXED);
 }
 
 /* A host call that a signal may interrupt: -RESTART_NOINTR if it was not begun, -RESTART_SYS if the host would

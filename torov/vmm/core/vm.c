@@ -65,18 +65,19 @@ void vm_hold_fds(void) { pthread_mutex_lock(&fd_limit); }
 void vm_free_fds(void) { pthread_mutex_unlock(&fd_limit); }
 void vm_forked_fds(void) {
     static const pthread_mutex_t fresh = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
-    memcpy(&fd_limit, &fresh, sizeof fresh); /* its owner was the parent's thread */
+    pthread_mutex_unlock(&fd_limit);         /* refused, since its owner was the parent's thread; but ThreadSanitizer hears of it */
+    memcpy(&fd_limit, &fresh, sizeof fresh);
 }
 
 int vm_hide_fd(struct tv_vm *vm, int *fd) {
     struct rlimit old;
     vm_more_fds(&old);
     int n = fcntl(*fd, F_DUPFD_CLOEXEC, vm->fd_lo), r = n < 0 ? -errno : 0;
+    if (n >= vm->fd_hi) __atomic_store_n(&vm->fd_hi, n + 1, __ATOMIC_RELAXED); /* fd_hidden() looks without the lock */
     vm_less_fds(&old);
     if (r) return r;
     close(*fd);
     *fd = n;
-    if (n >= vm->fd_hi) vm->fd_hi = n + 1;
     return 0;
 }
 
@@ -391,6 +392,7 @@ int tv_run(struct tv_vm *vm, struct tv_stop *stop) {
     tv_me = NULL;
     vm->stats.run_ns += tv_now() - t0;
     if (vm_take_notice(vm, stop)) return stop->kind;
+    if (!over) return tv_run(vm, stop); /* a process that shares the VM has written the notice itself */
     *stop = vm->proc->end;
     __atomic_store_n(&running, NULL, __ATOMIC_RELEASE);
     return stop->kind;
