@@ -7,7 +7,7 @@ static void place(struct site_table *t, uint64_t addr, uint8_t val) {
     size_t i = (addr * 0x9e3779b97f4a7c15ull >> 32) & t->mask;
     while (t->key[i] && t->key[i] != addr) i = (i + 1) & t->mask;
     if (!t->key[i]) t->n++;
-    t->val[i] = val;
+    __atomic_store_n(&t->val[i], val, __ATOMIC_RELAXED);
     __atomic_store_n(&t->key[i], addr, __ATOMIC_RELEASE);
 }
 

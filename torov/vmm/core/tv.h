@@ -255,8 +255,9 @@ int site_put(struct tv_sites *s, uint64_t addr, int val);
 static inline int site_get(const struct tv_sites *s, uint64_t addr) {
     const struct site_table *t = __atomic_load_n(&s->now, __ATOMIC_ACQUIRE);
     if (!t) return 0;
-    for (size_t i = (addr * 0x9e3779b97f4a7c15ull >> 32) & t->mask; t->key[i]; i = (i + 1) & t->mask)
-        if (t->key[i] == addr) return t->val[i];
+    uint64_t key;
+    for (size_t i = (addr * 0x9e3779b97f4a7c15ull >> 32) & t->mask; (key = __atomic_load_n(&t->key[i], __ATOMIC_ACQUIRE)); i = (i + 1) & t->mask)
+        if (key == addr) return __atomic_load_n(&t->val[i], __ATOMIC_RELAXED);
     return 0;
 }
 void site_free(struct tv_sites *s);
