@@ -14,18 +14,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
+
 extern char **environ;
 static char *self;
 
-static uint64_t now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-static void die(const char *what) {
-    perror(what);
-    exit(1);
-}
 static void reap(pid_t pid) {
     int status;
     if (pid < 0 || waitpid(pid, &status, 0) != pid || status) die("child");

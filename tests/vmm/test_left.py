@@ -203,3 +203,9 @@ def test_a_guest_ends_with_its_timer_and_keeps_its_signals_over_a_notice(cc: Com
     (tmp_path / "p.json").write_text(POLICY.replace('"kill"', '{"errno": "EPERM"}'))
     done = run([sys.executable, "-c", AFTER, program, tmp_path / "p.json"])
     assert (done.status, done.out) == (0, native.out + "6 ('mkdir',)\n"), done.err
+
+
+def test_looking_at_the_machine_closes_nothing() -> None:
+    script = "import os\nfrom torov.vmm.machine import probe\nbefore = os.listdir('/proc/self/fd')\nprobe()\n"
+    done = run([sys.executable, "-c", script + "print(os.listdir('/proc/self/fd') == before)"])
+    assert (done.status, done.out) == (0, "True\n"), done.err

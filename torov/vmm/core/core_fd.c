@@ -132,4 +132,3 @@ int64_t core_semctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     bool number = (int)a[2] == 16 || (int)a[2] == 0; /* SETVAL, IPC_RMID */
     return sys6(66, a[0], a[1], a[2], number ? a[3] : tv_ptr(vm, a[3]), 0, 0);
 }
-

@@ -1,4 +1,4 @@
-/* The process itself: exit(2), arch_prctl(2), prctl(2), limits, futex(2), System V shared memory. */
+/* The process itself: exit(2), arch_prctl(2), prctl(2), limits, unshare(2), adjtimex(2), System V shared memory. */
 #include "tv.h"
 
 #include <sched.h>

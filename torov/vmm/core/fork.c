@@ -62,7 +62,6 @@ static int rebuild(struct tv_vm *vm, bool shared_fds) {
     p->child = true;
     p->shares = false;
     p->shared_fds = shared_fds;
-    p->vfork_fd = -1;
     p->pthreads = 0;
     p->alive = vm->next_cpu = 1;
     p->end.kind = 0;
@@ -214,7 +213,7 @@ int64_t do_fork(struct tv_vm *vm, struct tv_clone *s) {
     r = rebuild(vm, flags & CLONE_FILES);
     for (size_t i = vm->mem.nvma; !r && i-- > 0;)
         if (vm->mem.vma[i].flags & VMA_NOFORK) r = map_none(vm, vm->mem.vma[i].start, vm->mem.vma[i].end);
-    if (!r && end >= 0 && !(r = vm_hide_fd(vm, &end))) t->proc->vfork_fd = end;
+    if (!r && end >= 0) r = vm_hide_fd(vm, &end); /* open until the child ends or calls exec: wait_fork() */
     if (r || (r = cpu_start(t->cpu, regs.rip, regs.rsp, &what)) || (r = cpu_set_fpu(t->cpu, s->fpu)) ||
         (r = cpu_set_base(t->cpu, false, flags & CLONE_SETTLS ? s->tls : fs)) || (r = cpu_set_base(t->cpu, true, gs))) {
         tv_fail(&t->proc->end, "the VM of a forked guest", r);
@@ -257,7 +256,7 @@ static void __attribute__((noreturn, noinline)) shared_main(struct tv_thread *t)
 
 /* A host thread that makes such processes for one thread of the guest, and waits while they run: by the host's vfork() the
  * two never run at once. It lives as long as its guest thread, whose death the child may want to hear of (PR_SET_PDEATHSIG). */
-struct tv_keeper { struct tv_keeper *next; struct tv_thread *job; bool quit; };
+struct tv_keeper { struct tv_keeper *next; struct tv_vm *vm; struct tv_thread *job; bool quit; };
 
 /* Back from here the process has ended, or called exec. */
 static void make(struct tv_thread *volatile t, struct tv_clone *volatile s) {
@@ -297,11 +296,9 @@ static void run_job(struct tv_vm *vm, struct tv_thread *t) {
     if (!waited_for) free(s);
 }
 
-static struct tv_vm *keeper_vm; /* one guest at a time in a process */
-
 static void *keeper_main(void *arg) {
     struct tv_keeper *k = arg;
-    struct tv_vm *vm = keeper_vm;
+    struct tv_vm *vm = k->vm;
     pthread_mutex_lock(&vm->lock);
     for (;;) {
         while (!k->job && !k->quit) pthread_cond_wait(&vm->keepers, &vm->lock);
@@ -334,7 +331,7 @@ static int keeper_give(struct tv_vm *vm, struct tv_thread *me, struct tv_thread 
     pthread_attr_setstacksize(&attr, SHARER_STACK);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     k->job = job;
-    keeper_vm = vm;
+    k->vm = vm;
     int r = -pthread_create(&thread, &attr, keeper_main, k);
     sig_libc(tv_me->proc);
     pthread_attr_destroy(&attr);

@@ -23,7 +23,6 @@ struct tv_proc *proc_new(struct tv_sighand *shared) {
     struct tv_proc *p = calloc(1, sizeof *p);
     if (!p) return NULL;
     p->pid = getpid();
-    p->vfork_fd = -1;
     p->sig = shared ? shared : calloc(1, sizeof *p->sig);
     if (!p->sig) { free(p); return NULL; }
     p->sig->refs++;

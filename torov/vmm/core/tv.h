@@ -160,7 +160,6 @@ struct tv_proc {
     bool child;                /* there is no Python above it */
     bool shares;               /* the VM of its parent */
     bool shared_fds;           /* CLONE_FILES: with its parent */
-    int vfork_fd;              /* pipe to a parent that waits (CLONE_VFORK without CLONE_VM), or -1 */
 };
 
 struct tv_helper { char *cache, *version, *python, *runner; char **envp; }; /* see struct tv_spec */
