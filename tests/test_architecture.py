@@ -16,6 +16,7 @@ LAYERS: dict[str, set[str]] = {
     "torov.callshape": set(),
     "torov.calls_x86_64": {"torov.callshape"},
     "torov.syscalls": {"torov.callshape", "torov.calls_x86_64"},
+    "torov.constants": {"torov.callshape"},
     "torov.loader": {"torov.errors"},
     "torov.rewrite": {"torov.errors", "torov.loader"},
     "torov.vmm": {"torov.errors"},
