@@ -20,7 +20,7 @@ LAYERS: dict[str, set[str]] = {
     "torov.loader": {"torov.errors"},
     "torov.rewrite": {"torov.errors", "torov.loader"},
     "torov.vmm": {"torov.errors"},
-    "torov.policy": {"torov.errors", "torov.syscalls", "torov.callshape"},
+    "torov.policy": {"torov.errors", "torov.syscalls", "torov.callshape", "torov.constants", "torov.loader"},
     "torov.corpus": {"torov.errors"},
     "torov.prepare": {"torov.errors", "torov.loader", "torov.rewrite"},
 }  # fmt: skip
@@ -43,8 +43,6 @@ def imports(path: Path) -> set[str]:
 
 def part_of(module: str) -> str:
     words = module.split(".")
-    if len(words) > 1 and words[1].startswith("policy"):
-        return "torov.policy"
     return ".".join(words[:2])
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from torov.errors import PolicyError
 from torov.policy import parse
-from torov.policy_rules import ALWAYS, KILL
+from torov.policy.form import ALWAYS, KILL
 from torov.syscalls import CALLS, DENY, GROUPS, by_name
 
 _NAMES = [call.name for call in CALLS]

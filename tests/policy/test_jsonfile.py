@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from torov import policy_json
+from torov.policy import jsonfile as policy_json
 from torov.errors import PolicyError
-from torov.policy_json import MAX_SIZE, Place, parse, read, show
+from torov.policy.jsonfile import MAX_SIZE, Place, parse, read, show
 
 
 def _error(data: bytes) -> PolicyError:
@@ -79,7 +79,7 @@ def test_a_right_policy_is_read_without_the_json_package(tmp_path: Path) -> None
         "print({'json', 're', 'dataclasses', 'typing', 'hashlib', 'enum'} & set(sys.modules))"
     )
     command = [sys.executable, "-S", "-c", program, str(policy)]
-    root = Path(policy_json.__file__).resolve().parents[1]
+    root = Path(policy_json.__file__).resolve().parents[2]
     shown = subprocess.run(command, check=True, capture_output=True, text=True, env={"PYTHONPATH": str(root)})
     assert shown.stdout == "set()\n"
 

@@ -5,7 +5,7 @@ docs/policy.md is the reference of both forms.
 
 from __future__ import annotations
 
-from torov import policy_json, policy_rules, policy_torov
+from torov.policy import form as policy_rules, jsonfile as policy_json, torov_form as policy_torov
 from torov.syscalls import LIMIT
 
 BUILTIN = "built-in"

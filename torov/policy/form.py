@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 
-from torov.policy_json import Place, show
+from torov.policy.jsonfile import Place, show
 from torov.syscalls import CALLS, DENY, GROUPS, HOST, LIMIT, Call, by_name, nearest, nearest_group
 
 ALLOW = 0

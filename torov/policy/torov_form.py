@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import errno
 
-from torov.policy_json import Place
-from torov.policy_rules import ALLOW, ALWAYS, NEEDED, Rule, table
+from torov.policy.jsonfile import Place
+from torov.policy.form import ALLOW, ALWAYS, NEEDED, Rule, table
 from torov.syscalls import by_name, nearest
 
 KEYS = "Binary MountPoint Newpid Startaddr Debug Hypercalls"
