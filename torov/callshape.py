@@ -5,7 +5,8 @@ A row's arguments are one string, one word ``name:type`` for each register, at m
     scalars     int uint long ulong size off mode pid uid gid sig clock flags dev key id
                 cross unchanged; ``flags.open`` names the set of constants that a trace prints
     fd atfd     a descriptor; a directory descriptor or AT_FDCWD
-    path str    a NUL-terminated path, another NUL-terminated string, in guest memory
+    path str    a NUL-terminated path, another NUL-terminated string, in guest memory; ``path.entry`` is about
+                the entry in its directory: a link there is not followed
     look        a path whose file is looked at: /proc/self/exe is the guest's. A directory stands before it;
                 ``flags.at`` may say that a link is not followed
     in[N] out[N] io[N]      a pointer to N bytes that the kernel reads, writes, or both
@@ -107,7 +108,7 @@ class Arg:
     Fields:
         name: its name in the kernel's prototype or manual page.
         kind: the type word without length and detail (``out``, ``fd``, ``flags``).
-        detail: what follows the dot of a scalar (``open`` in ``flags.open``), or an empty string.
+        detail: what follows the dot (``open`` in ``flags.open``, ``entry`` in ``path.entry``), or an empty string.
         length: for the kinds of POINTERS, else None.
     """
 
@@ -202,7 +203,7 @@ def _arg(name: str, word: str, names: list[str]) -> Arg:
             raise ValueError(f"{name}:{word}: only {' '.join(sorted(POINTERS))} take a length, as out[16]")
         return Arg(name, kind, "", _length(f"{name}:{word}", inside[:-1], names))
     kind, _, detail = word.partition(".")
-    if kind not in SCALARS and (detail or kind not in PLAIN + UNSHAPED):
+    if kind not in SCALARS and ((detail and word != "path.entry") or kind not in PLAIN + UNSHAPED):
         raise ValueError(f"{name}:{word}: no such type")
     return Arg(name, kind, detail, None)
 

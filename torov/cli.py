@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 OPTIONS = (
     ("--policy", "FILE", "the policy: JSON in our form or ToroV's (docs/policy.md); default: the built-in policy"),
+    ("--jail", "", "confine the monitor: no network, the host's files read-only, own processes (docs/isolation.md)"),
     ("--stats", "", "after the end, print exits, syscalls by name, patched and trapped hits and times to stderr"),
     ("--layout", "", "before the start, print the guest's memory layout to stderr"),
     ("--json", "", "print --stats and --layout as one JSON document a line"),
@@ -162,21 +163,47 @@ def _exec(words: list[str]) -> int:
     clean_gap = "--strict" not in given
     image, loader = images_of(line.file, clean_gap=clean_gap)
     cache, version = cache_of(clean_gap)
-    actions = policy.actions if policy else None
+    actions, program = (policy.actions, getattr(policy, "program", b"")) if policy else (None, b"")
     exe = os.path.realpath(line.file)
     if "--quiet" in given:
         flags |= 8
-    machine = Machine(image, exe, [line.file, *line.args], None, actions, loader=loader, cache=cache, cache_version=version,
-                      stack_size=stack, flags=flags)
+    source = policy.source if policy else "the built-in policy"
+    held: dict[str, int] = {}
+    if policy or "--jail" in given:
+        from torov import jail
+
+        plan = jail.plan(getattr(policy, "jail", None), getattr(policy, "limits", None), "--jail" in given)
+        if plan and plan.supervised:
+            if "--stats" in given:
+                _warm()
+            inside = jail.Held(image, loader)
+            end = jail.enter(plan, inside)
+            if end is not None:  # this is the supervisor
+                if end.note:
+                    _say(f"{line.file}: {jail.limit_line(plan, end.note)} ({source} limits)")
+                return jail.end(end)
+            image, loader, held = inside.image, inside.loader, {"kvm": inside.kvm, "runner": inside.runner}
+            flags |= 64  # TV_F_SEALED
+    machine = Machine(
+        image,
+        exe,
+        [line.file, *line.args],
+        None,
+        actions,
+        loader=loader,
+        cache=cache,
+        cache_version=version,
+        stack_size=stack,
+        flags=flags,
+        program=program,
+        **held,
+    )
     # not closed: the end of this process, which is next, takes the VM and its memory in one go
     if "--layout" in given:
         _print_layout(machine, "--json" in given)
-    source = policy.source if policy else "the built-in policy"
     stop = machine.run(None if "--quiet" in given else lambda notice: _notice(notice, source))
     if stop.kind == KILLED:
-        from torov.syscalls import name_of
-
-        _say(f"killed {line.file}: {name_of(stop.nr)} is not allowed by {source}")
+        _say(f"killed {line.file}: {stop.text}: {stop.label or f'not allowed by {source}'}")
     elif stop.kind == SIGNALLED and stop.code > 0 and "--quiet" not in given:
         _fault(line.file, stop)
     if "--stats" in given:
@@ -205,7 +232,10 @@ def _notice(notice: Stop, source: str) -> None:
 
     name = name_of(notice.nr)
     if notice.note == machine.DENIED:
-        _say(f"denied {name} = {_errno_name(notice.errno)}: not allowed by {source}")
+        why = notice.label or f"not allowed by {source}"
+        _say(f"denied {notice.text} = {_errno_name(notice.errno)}: {why}")
+    elif notice.note == machine.LOGGED:
+        _say(f"log {notice.text}: {notice.label or source}")
     elif notice.note == machine.UNSERVED:
         from torov.syscalls import by_number
 
@@ -218,12 +248,10 @@ def _notice(notice: Stop, source: str) -> None:
 
 
 def _fault(file: str, stop: Stop) -> None:
-    import signal
+    import _signal  # built in: in a jail there is no file to import
 
-    try:
-        name = signal.Signals(stop.status).name
-    except ValueError:
-        name = f"signal {stop.status}"
+    names = {value: name for name, value in vars(_signal).items() if name.startswith("SIG") and not name.startswith("SIG_")}
+    name = names.get(stop.status, f"signal {stop.status}")
     _say(f"{file}: {name} at {stop.rip:#x}, address {stop.address:#x}")
 
 
@@ -237,6 +265,13 @@ def _print_layout(machine: Machine, as_json: bool) -> None:
     else:
         text = "\n".join(f"{start:#014x}-{end:#014x} {prot} {name}" for start, end, prot, name in rows)
     os.write(2, f"{text}\n".encode())
+
+
+def _warm() -> None:
+    """Import now what printing tables takes: in a jail it is not there."""
+    from torov import report
+
+    report.warm()
 
 
 def _print_stats(machine: Machine, stop: Stop, as_json: bool) -> None:

@@ -65,7 +65,7 @@ def test_denied_with_the_errno_of_the_rule_and_reported_once(program: Path, tmp_
     assert done.out.splitlines()[:5] == ["getppid EPERM"] * 3 + ["socket EAFNOSUPPORT", "chdir ENOTDIR"]
     lines = done.err.splitlines()
     for name, error in (("getppid", "EPERM"), ("socket", "EAFNOSUPPORT"), ("chdir", "ENOTDIR")):
-        assert [line for line in lines if f"denied {name} = {error}" in line and "p.json" in line], name
+        assert [line for line in lines if f"denied {name}(" in line and f") = {error}: " in line and "p.json" in line], name
         assert sum(name in line for line in lines) == 1
     quiet = under(program, tmp_path, *rules, options=("--quiet",))
     assert (quiet.status, quiet.out, quiet.err) == (7, done.out, "")

@@ -34,7 +34,7 @@ def test_the_policy_holds_in_children_and_after_exec(tmp_path: Path) -> None:
     assert done.out == "end\n"
     assert not made.exists()
     assert done.err.count("Operation not permitted") == 3
-    assert done.err.count("torov: denied mkdir = EPERM") >= 3
+    assert done.err.count("torov: denied mkdir(") >= 3
 
 
 def test_no_process_is_left_behind(tmp_path: Path) -> None:

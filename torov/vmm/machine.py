@@ -17,15 +17,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
+    from torov.jail import Plan
+
 EXITED: int = _lib.TV_EXITED
 SIGNALLED: int = _lib.TV_SIGNALLED
 KILLED: int = _lib.TV_KILLED
 FAILED: int = _lib.TV_FAILED
 """How a guest can end: by exit(2), by a signal, by its policy, because the monitor could not go on."""
 DENIED, UNSERVED, GADGET, NO_TIME = _lib.TV_NOTE_DENIED, _lib.TV_NOTE_UNSERVED, _lib.TV_NOTE_GADGET, _lib.TV_NOTE_TIME
+LOGGED = _lib.TV_NOTE_LOGGED
 """What a notice reports."""
 
 _ACCESS_ERRORS = (2, 6, 13, 19)  # ENOENT, ENXIO, EACCES, ENODEV
+
+
+RUNNER = os.path.join(os.path.dirname(__file__), "torov-runner")
+"""The program that goes on after a guest's exec(2), and that is pid 1 of a jail."""
+SEALED: int = _lib.TV_F_SEALED
 
 
 class Stop:
@@ -36,18 +44,21 @@ class Stop:
         status: exit status 0-255, or signal number.
         code, address: si_code and si_addr of a signal; the place of the syscall for a notice.
         rip: guest address of the next instruction, where it is known.
-        note: DENIED, UNSERVED, GADGET or NO_TIME for a notice, else 0.
+        note: DENIED, LOGGED, UNSERVED, GADGET or NO_TIME for a notice, else 0.
         nr: syscall number for a notice and for KILLED, exception vector for a signal.
-        errno: the host's error for NO_TIME.
+        errno: the error that was answered for DENIED, the host's for NO_TIME.
+        text: for DENIED, LOGGED and KILLED the call with its arguments, as strace(1) writes it.
+        label: the rule that decided, as ``p.json:12 rule 4 (comment)``; empty if none did.
     """
 
-    __slots__ = ("address", "code", "errno", "kind", "note", "nr", "rip", "status")
+    __slots__ = ("address", "code", "errno", "kind", "label", "note", "nr", "rip", "status", "text")
 
     def __init__(self, raw: Any) -> None:
         notice = raw.kind == _lib.TV_NOTICE
         self.kind = 0 if notice else int(raw.kind)
-        self.status, self.code, self.note = int(raw.status), int(raw.code), int(raw.note) if notice else 0
+        self.status, self.code, self.note = int(raw.status), int(raw.code), int(raw.note)
         self.nr, self.address, self.rip, self.errno = int(raw.nr), int(raw.addr), int(raw.rip), int(raw.err)
+        self.text, self.label = _text(raw.text), _text(raw.label)
 
     @property
     def exited(self) -> bool:
@@ -93,7 +104,7 @@ class Machine:
     """One guest.
 
     Args:
-        image: path of an image file (torov.loader.image).
+        image: path of an image file (torov.loader.image), or a descriptor of it; taken over.
         exe: absolute path of the program it was made from.
         argv: the program's arguments, argv[0] included.
         env: its environment.
@@ -103,6 +114,10 @@ class Machine:
         cache, cache_version: directory of image files and the version in their names, for execve(2).
         stack_size: bytes; 0 for RLIMIT_STACK.
         flags: TV_F_* of core/core.h.
+        program: rules with conditions, as torov.policy compiles them, for calls whose action is -2.
+        audit: socket of audit_start(); it is taken over. 0 for none.
+        kvm, runner: descriptors of /dev/kvm and torov-runner, for a jail in which they have no path; taken over. 0 for none.
+        tty: descriptor of the terminal for the action "ask"; it is taken over. 0 for none.
 
     Raises:
         NoKVM, MachineError: the host refused something.
@@ -113,18 +128,23 @@ class Machine:
 
     def __init__(
         self,
-        image: str,
+        image: str | int,
         exe: str,
         argv: Sequence[str],
         env: Mapping[str, str] | None = None,
         actions: bytes | None = None,
         *,
         execfn: str | None = None,
-        loader: str | None = None,
+        loader: str | int | None = None,
         cache: str = "",
         cache_version: str = "",
         stack_size: int = 0,
         flags: int = 0,
+        program: bytes = b"",
+        audit: int = 0,
+        tty: int = 0,
+        kvm: int = 0,
+        runner: int = 0,
     ) -> None:
         keep = []
 
@@ -147,15 +167,18 @@ class Machine:
         spec.argv, spec.envp = vector([os.fsencode(arg) for arg in argv]), vector(pairs)
         spec.actions = _ffi.NULL if actions is None else _ffi.cast("int16_t *", _ffi.from_buffer(actions))
         spec.stack_size, spec.flags = stack_size, flags
+        spec.program = _ffi.from_buffer(program) if program else _ffi.NULL
+        spec.program_size, spec.audit_fd, spec.tty_fd = len(program), audit, tty
         spec.cache, spec.cache_version, spec.python = text(cache), text(cache_version), text(sys.executable)
-        spec.runner = text(os.path.join(os.path.dirname(__file__), "torov-runner"))
+        spec.runner = text(RUNNER)
         spec.helper_env = vector([key + b"=" + value for key, value in os.environb.items()])
         self._stop = _ffi.new("struct tv_stop *")
-        spec.image_fd = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
+        spec.kvm_fd, spec.runner_fd = kvm, runner
+        spec.image_fd = image if isinstance(image, int) else os.open(image, os.O_RDONLY | os.O_CLOEXEC)
         spec.loader_fd = -1
         try:
             if loader is not None:
-                spec.loader_fd = os.open(loader, os.O_RDONLY | os.O_CLOEXEC)
+                spec.loader_fd = loader if isinstance(loader, int) else os.open(loader, os.O_RDONLY | os.O_CLOEXEC)
             self._vm = _lib.tv_create(spec, self._stop)
         finally:
             os.close(spec.image_fd)
@@ -163,7 +186,7 @@ class Machine:
                 os.close(spec.loader_fd)
         if not self._vm:
             if _text(self._stop.what) == "image file":
-                raise LoadError(image, "image file", "what the rewriter wrote", f"errno {self._stop.err}")
+                raise LoadError(exe, "image file", "what the rewriter wrote", f"errno {self._stop.err}")
             _check(self._stop)
 
     def run(self, on_notice: Callable[[Stop], None] | None = None) -> Stop:
@@ -225,6 +248,29 @@ class Machine:
         self.close()
 
 
+def audit_start(file: int) -> int:
+    """Start the process that writes an audit log.
+
+    Args:
+        file: descriptor to write to; the caller closes it.
+
+    Returns:
+        The socket that a Machine takes: lines of JSON go through it.
+
+    Raises:
+        MachineError: the host refused it.
+    """
+    sock = int(_lib.tv_audit_start(file))
+    if sock < 0:
+        raise MachineError("audit log", -sock)
+    return sock
+
+
+def audit_flush(sock: int) -> int:
+    """Wait until all that was sent to an audit log is in its file; 0, or the error of the first write that failed."""
+    return int(_lib.tv_audit_flush(sock))
+
+
 def probe(loops: int = 2000) -> dict[str, int]:
     """Try this machine's KVM with a guest of one loop.
 
@@ -241,3 +287,40 @@ def probe(loops: int = 2000) -> dict[str, int]:
     if _lib.tv_probe(info, why, loops):
         _check(why)
     return {name: int(getattr(info, name)) for name, _ in _ffi.typeof("struct tv_host_info").fields}
+
+
+def jail(made: Plan, keep: Sequence[int], runner: int, shared: int = 0) -> Stop | None:
+    """Split this process in two, of which one goes on in a jail; arguments, result and errors as torov.jail.enter()."""
+    alive: list[Any] = []
+
+    def text(value: str | None) -> Any:
+        alive.append(_ffi.NULL if value is None else _ffi.new("char[]", os.fsencode(value)))
+        return alive[-1]
+
+    spec, end = _ffi.new("struct tv_jail *"), _ffi.new("struct tv_stop *")
+    mounts = _ffi.new("struct tv_mount[]", len(made.mounts) or 1)
+    for raw, mount in zip(mounts, made.mounts, strict=False):
+        raw.kind, raw.writable, raw.to, raw.size = mount.kind, mount.writable, text(mount.to), mount.size
+        setattr(raw, "from", text(mount.source))
+    spec.namespaces, spec.drop, spec.whole = made.namespaces, bool(made.spaces), True
+    spec.root, spec.root_writable, spec.fresh_root = text(made.root), made.root_writable, made.fresh_root
+    spec.host_readonly, spec.mounts, spec.nmounts = made.host_readonly, mounts, len(made.mounts)
+    spec.loopback, spec.hostname, spec.uid, spec.gid = made.loopback, text(made.hostname), made.uid, made.gid
+    kept = _ffi.new("int[]", sorted(fd for fd in keep if fd > 2))
+    spec.keep, spec.nkeep, spec.runner_fd, spec.shared_fd = kept, len(kept) if made.spaces else -1, runner, shared
+    spec.wall_ns, spec.cpu_ns = made.limits.get("wall", 0) * 1000000, made.limits.get("cpu", 0) * 1000000
+    side = _lib.tv_jail(spec, end)
+    _check(end)
+    return Stop(end) if side else None
+
+
+def open_kvm() -> int:
+    """A descriptor of /dev/kvm.
+
+    Raises:
+        NoKVM: it is missing or not for us.
+    """
+    try:
+        return os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise NoKVM("/dev/kvm", error.errno or 0, "run `torov doctor` to see what is missing") from None

@@ -2,7 +2,7 @@
  *
  * Bulk data is used in place: the host kernel copies it and answers EFAULT by the host mapping's own protection, in
  * its own order of checks. Everything with an inner pointer or count is copied once, translated, then used. */
-#include "tv.h"
+#include "policy.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -23,7 +23,7 @@ static bool too_long(gva addr, uint64_t len) {
 }
 
 static uint64_t buffer(struct tv_vm *vm, uint64_t a[6], gva addr, const struct tv_argspec *s, const struct tv_call *c) {
-    uint64_t p = tv_ptr(vm, addr);
+    uint64_t p = tv_in_ptr(vm, addr);
     if (!addr || s->ref == REF_CONST || s->ref & REF_DEREF) return p;
     uint64_t room = tv_room(vm, addr), n = a[s->ref];
     if (c->arg[s->ref].size == 4 && s->size == 1) return p; /* an int: the kernel sees its low half, at most 4 GiB */
@@ -36,9 +36,10 @@ static uint64_t buffer(struct tv_vm *vm, uint64_t a[6], gva addr, const struct t
 }
 
 /* Copies an iovec array and turns its bases into host addresses. The copy's address, or one that faults: the host
- * kernel then finds EINVAL (too many, negative length) and EFAULT itself, in Linux's order. */
-static uint64_t iovec(struct tv_vm *vm, gva addr, uint64_t count, struct iovec *out) {
-    if (count > IOV_CAP || !count) return tv_ptr(vm, addr);
+ * kernel then finds EINVAL (too many, negative length) and EFAULT itself, in Linux's order. It looks at the low half of a count,
+ * import_iovec() in lib/iov_iter.c: so do we, or an array with its guest addresses would be what it uses. */
+static uint64_t iovec(struct tv_vm *vm, gva addr, uint32_t count, struct iovec *out) {
+    if (count > IOV_CAP || !count) return tv_ptr(vm, 1);
     if (tv_copy_in(vm, out, addr, count * sizeof *out)) return tv_ptr(vm, 1);
     for (uint64_t i = 0; i < count; i++) {
         gva base = (uintptr_t)out[i].iov_base;
@@ -66,7 +67,7 @@ static int control_in(struct tv_vm *vm, struct message *m) {
     if (tv_copy_in(vm, m->ctl, m->control, n)) return -EFAULT;
     m->h.msg_control = m->ctl;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&m->h); c; c = CMSG_NXTHDR(&m->h, c)) {
-        if (c->cmsg_len < sizeof *c || c->cmsg_len > n) break; /* the kernel says EINVAL */
+        if (c->cmsg_len < sizeof *c || c->cmsg_len > n - (size_t)((char *)c - (char *)m->ctl)) break; /* the kernel says EINVAL */
         if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
         int *fd = (int *)CMSG_DATA(c);
         for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof *fd; i++)
@@ -80,7 +81,7 @@ static int message_in(struct tv_vm *vm, gva addr, struct message *m, struct iove
     m->ctl = NULL;
     if (tv_copy_in(vm, &m->h, addr, sizeof m->h)) return -EFAULT;
     m->control = (uintptr_t)m->h.msg_control;
-    m->h.msg_name = (void *)(uintptr_t)tv_ptr(vm, (uintptr_t)m->h.msg_name);
+    m->h.msg_name = (void *)(uintptr_t)tv_in_ptr(vm, (uintptr_t)m->h.msg_name);
     m->h.msg_iov = (void *)(uintptr_t)iovec(vm, (uintptr_t)m->h.msg_iov, m->h.msg_iovlen, iov);
     m->h.msg_control = (void *)(uintptr_t)tv_ptr(vm, m->control);
     return send ? control_in(vm, m) : 0;
@@ -126,6 +127,7 @@ static int64_t many_messages(struct tv_vm *vm, long nr, uint64_t a[6], bool send
     while (done < vlen) {
         gva at = a[1] + (uint64_t)done * 64; /* sizeof(struct mmsghdr) */
         uint64_t b[6] = {a[0], at, a[3] & ~0x10000ull};
+        if (send && done && vm->actions[nr] == POL_CONDITIONAL && (r = decide_next(vm, nr, at))) break;
         if (!send && (a[3] & 0x10000) && done) b[2] |= MSG_DONTWAIT; /* MSG_WAITFORONE */
         r = one_message(vm, one, b, send);
         if (r < 0) break;
@@ -189,6 +191,7 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
     struct { uint64_t ptr, len; } set;
     uint64_t mask;
     struct pollfd *polled = NULL;
+    const struct held_path *held;
     char path[PATH_MAX];
     gva first = a[0];
     for (int i = 0; i < c->nargs; i++) {
@@ -200,11 +203,21 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
         case A_FDSET:
             if (selects_hidden(vm, a[i], (int)a[s->ref])) return -EBADF;
             /* fall through */
-        case A_PATH: case A_STR:
+        case A_STR:
             a[i] = tv_ptr(vm, a[i]);
             break;
-        case A_LOOK: /* a directory comes before it, the flags are argument ref */
-            a[i] = proc_look(vm, i ? a[i - 1] : (uint64_t)AT_FDCWD, a[i], s->ref == REF_CONST || !(a[s->ref] & AT_SYMLINK_NOFOLLOW), path, NULL);
+        case A_PATH: case A_LOOK: /* a directory may come before it, the flags are argument ref */
+            held = held_path(i);
+            if (held && held->err) { free(polled); return -held->err; }
+            if (held) {
+                a[i] = (uintptr_t)held->sub;
+                if (held->empty && s->ref < 6) a[s->ref] &= ~(uint64_t)AT_SYMLINK_NOFOLLOW;
+            } else if (s->kind == A_PATH) {
+                a[i] = tv_ptr(vm, a[i]);
+            } else a[i] = proc_look(vm, i ? a[i - 1] : (uint64_t)AT_FDCWD, a[i], s->ref == REF_CONST || !(a[s->ref] & AT_SYMLINK_NOFOLLOW), path, NULL);
+            break;
+        case A_SOCKADDR:
+            a[i] = tv_in_ptr(vm, a[i]);
             break;
         case A_IN: case A_OUT: case A_IO:
             if (s->size == sizeof(struct pollfd) && c->arg[0].kind == A_IO && !i) polled = poll_around(vm, first, (unsigned)a[1]);
@@ -234,6 +247,11 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
     return r;
 }
 
+static int64_t unserved(struct tv_vm *vm, const struct tv_call *c, uint64_t nr, gva site) {
+    if (c->special) tv_notice(vm, TV_NOTE_UNSERVED, (int)nr, site, c->err);
+    return -c->err;
+}
+
 static int64_t serve(struct tv_vm *vm, uint64_t nr, uint64_t a[6], gva site) {
     if (nr >= 512) {
         tv_me->stats.calls[511]++;
@@ -241,27 +259,23 @@ static int64_t serve(struct tv_vm *vm, uint64_t nr, uint64_t a[6], gva site) {
     }
     const struct tv_call *c = &tv_calls[nr];
     tv_me->stats.calls[nr]++;
-    int action = vm->actions[nr];
-    if (action < 0) {
-        tv_me->stats.denied++;
-        vm_end(vm, (struct tv_stop){.kind = TV_KILLED, .nr = (int)nr, .rip = site});
-        return -EPERM;
+    int64_t r;
+    if (vm->actions[nr] && (c->serve > SERVE_NONE || vm->actions[nr] < 0)) {
+        bool go_on;
+        if (c->serve == SERVE_DENY && vm->actions[nr] > 0) return unserved(vm, c, nr, site);
+        r = decide_call(vm, c, nr, a, site, &go_on);
+        if (!go_on) return r;
     }
-    if (c->serve == SERVE_DENY) {
-        if (c->special) tv_notice(vm, TV_NOTE_UNSERVED, (int)nr, site, c->err);
-        return -c->err;
-    }
+    if (c->serve == SERVE_DENY) return unserved(vm, c, nr, site);
     if (c->serve == SERVE_NONE) return -ENOSYS;
-    if (action) {
-        tv_me->stats.denied++;
-        tv_notice(vm, TV_NOTE_DENIED, (int)nr, site, action);
-        return -action;
+    if (c->serve == SERVE_HOST) {
+        r = tv_host(vm, (long)nr, a, c);
+    } else {
+        if (c->mm) pthread_mutex_lock(&vm->mm);
+        r = c->core(vm, a, c);
+        if (c->mm) pthread_mutex_unlock(&vm->mm);
     }
-    if (c->serve == SERVE_HOST) return tv_host(vm, (long)nr, a, c);
-    if (!c->mm) return c->core(vm, a, c);
-    pthread_mutex_lock(&vm->mm);
-    int64_t r = c->core(vm, a, c);
-    pthread_mutex_unlock(&vm->mm);
+    if (tv_me->held) decide_done();
     return r;
 }
 

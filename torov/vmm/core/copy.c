@@ -53,6 +53,10 @@ static inline bool inside(const struct tv_vm *vm, gva addr, uint64_t len) {
 int tv_copy_in(struct tv_vm *vm, void *dst, gva src, uint64_t len) {
     if (!len) return 0;
     if (!inside(vm, src, len)) return -EFAULT;
+    if (tv_me && tv_me->held) { /* what was decided upon is what is used */
+        uint64_t n = held_copy(dst, src, len);
+        dst = (char *)dst + n, src += n, len -= n;
+    }
     return movs(dst, vm->mem.base + src, len) ? -EFAULT : 0;
 }
 
@@ -88,6 +92,11 @@ uint64_t tv_ptr(const struct tv_vm *vm, gva addr) {
     if (!addr) return 0;
     if (addr < TV_MIN || addr >= vm->mem.top) return POISON | (addr & 7); /* a futex word looks at its alignment first */
     return (uint64_t)(uintptr_t)vm->mem.base + addr;
+}
+
+uint64_t tv_in_ptr(const struct tv_vm *vm, gva addr) {
+    const void *held = held_data(addr);
+    return held ? (uint64_t)(uintptr_t)held : tv_ptr(vm, addr);
 }
 
 uint64_t tv_room(const struct tv_vm *vm, gva addr) {

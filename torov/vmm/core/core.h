@@ -14,6 +14,7 @@ enum tv_note {
     TV_NOTE_DENIED = 1,   /* the policy answered nr with an errno */
     TV_NOTE_UNSERVED = 2, /* torov does not serve nr */
     TV_NOTE_GADGET = 3,   /* a syscall instruction ran that is no instruction of the file: addr */
+    TV_NOTE_LOGGED = 5,   /* the policy wants to hear of this call; it was made */
     TV_NOTE_TIME = 4      /* the host's vDSO cannot be used: time costs a hypercall; err says why */
 };
 
@@ -27,6 +28,8 @@ struct tv_stop {
     uint64_t addr; /* fault address, or the place of the syscall */
     uint64_t rip;
     char what[64];
+    char text[200];  /* TV_NOTE_DENIED, TV_NOTE_LOGGED, TV_KILLED: the call with its arguments */
+    char label[120]; /* the rule that decided; empty: none did */
 };
 
 struct tv_stats {
@@ -64,6 +67,10 @@ struct tv_spec {
     const char *const *argv;  /* NULL-terminated */
     const char *const *envp;  /* NULL-terminated */
     const int16_t *actions;   /* 512 entries: 0 allow, n > 0 answer -n, -1 kill; NULL: built-in policy */
+    const void *program;      /* rules with conditions (policy.h), for calls whose action is -2; or NULL */
+    uint32_t program_size;
+    int audit_fd;             /* socket of tv_audit_start(); 0: none. Taken over, as tty_fd */
+    int tty_fd;               /* for the action "ask"; 0: none */
     uint64_t stack_size;      /* bytes; 0: RLIMIT_STACK */
     int loader_fd;            /* image file of the program interpreter (PT_INTERP); 0 or less: none */
     const char *cache;        /* for exec(2): directory of image files, or "" */
@@ -72,6 +79,7 @@ struct tv_spec {
     const char *runner;       /* program that goes on after exec(2) */
     const char *const *helper_env; /* environment of these two, NULL-terminated */
     int kvm_fd;               /* an open /dev/kvm, for a process that may not open it any more; 0: none */
+    int runner_fd;            /* O_PATH of the runner, where its path will not be there; 0: none. Taken over */
     uint32_t flags;           /* TV_F_* */
 };
 
@@ -81,7 +89,9 @@ enum tv_spec_flags {
     TV_F_NO_LATE = 4,   /* never patch at a trap */
     TV_F_QUIET = 8,     /* lines of forked and exec'ed guests are not wanted */
     TV_F_RUNNER = 16,   /* the caller has no dispositions of its own: everything ignored was inherited */
-    TV_F_OWN = 32       /* the process is the guest's alone: ps(1) shows the guest's arguments */
+    TV_F_OWN = 32,      /* the process is the guest's alone: ps(1) shows the guest's arguments */
+    TV_F_SEALED = 64,   /* no helper can make images: exec maps a program that has none as it is */
+    TV_F_HUGE = 128     /* the host has transparent huge pages, whether or not /sys can be asked */
 };
 
 struct tv_host_info {
@@ -105,4 +115,44 @@ int tv_run(struct tv_vm *vm, struct tv_stop *stop);
 const struct tv_stats *tv_stats(const struct tv_vm *vm);
 int tv_layout(const struct tv_vm *vm, struct tv_region *out, int max);
 void tv_destroy(struct tv_vm *vm);
+int tv_audit_start(int file);
+int tv_audit_flush(int sock);
+int tv_policy_check(const void *program, uint32_t size);
+int tv_policy_try(const void *program, uint32_t size, const int16_t *actions, int nr, const uint64_t *a, const void *structure,
+                  uint32_t structure_size, const char *path0, const char *path1, const void *addr, uint32_t addrlen, int *rule);
 int tv_probe(struct tv_host_info *info, struct tv_stop *why, int loops);
+
+/* A mount of a jail. Paths of the host (from) are as the caller sees them, those of the jail (to) absolute in its root. */
+enum tv_mount_kind { TV_MOUNT_BIND = 1, TV_MOUNT_TMPFS = 2, TV_MOUNT_PROC = 3, TV_MOUNT_DEV = 4 };
+enum { TV_MOUNTS = 64 }; /* at most */
+struct tv_mount {
+    int kind;
+    int writable;
+    const char *from;         /* TV_MOUNT_BIND */
+    const char *to;
+    uint64_t size;            /* TV_MOUNT_TMPFS: bytes */
+};
+
+/* Which limit ended the tree: note of tv_jail()'s end. */
+enum tv_limit { TV_LIMIT_WALL = 1, TV_LIMIT_CPU = 2, TV_LIMIT_OUTPUT = 3 };
+
+struct tv_jail {
+    uint32_t namespaces;      /* CLONE_NEW*; 0: none, only the supervisor */
+    int drop;                 /* no capabilities and no_new_privs, without namespaces too */
+    const char *root;         /* directory that becomes /, or NULL */
+    int root_writable;
+    int fresh_root;           /* an empty tmpfs becomes / */
+    int host_readonly;        /* neither of these: the host's tree, read-only */
+    const struct tv_mount *mounts; /* in this order */
+    int nmounts;
+    int loopback;             /* the network namespace has its loopback interface up */
+    const char *hostname;     /* or NULL */
+    int uid, gid;             /* of the program; -1: as it is */
+    int runner_fd;            /* the runner, for pid 1 of the pid namespace */
+    const int *keep;          /* descriptors above 2 that stay open, ascending */
+    int nkeep;                /* -1: all stay open */
+    int whole;                /* the tree ends with its first process */
+    uint64_t wall_ns, cpu_ns; /* limits of the whole tree; 0: none */
+    int shared_fd;            /* of tv_shared_make(); 0: none */
+};
+int tv_jail(const struct tv_jail *jail, struct tv_stop *end);

@@ -72,7 +72,7 @@ int64_t core_dup2(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { re
 int64_t core_dup3(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return tv_host(vm, 292, a, c); }
 
 int64_t core_close_range(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    unsigned first = (unsigned)a[0], last = (unsigned)a[1], lo = (unsigned)vm->fd_lo, hi = (unsigned)__atomic_load_n(&vm->fd_hi, __ATOMIC_RELAXED);
+    unsigned first = (unsigned)a[0], last = (unsigned)a[1], lo = (unsigned)vm->fd_lo, hi = (unsigned)__atomic_load_n(vm->fd_hi, __ATOMIC_RELAXED);
     if (last < lo || first >= hi || first > last) return sys6(436, first, last, a[2], 0, 0, 0);
     int64_t r = 0; /* around the monitor's own */
     if (first < lo) r = sys6(436, first, lo - 1, a[2], 0, 0, 0);
@@ -112,6 +112,8 @@ int64_t core_getsockopt(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c
     int level = (int)a[1], name = (int)a[2];
     if (level == 6 && name == 35) return -EINVAL; /* TCP_ZEROCOPY_RECEIVE, as before Linux 4.18 */
     if (level == 0 && name >= 128) return -ENOPROTOOPT; /* EBT_SO_GET_*: tables that hold pointers */
+    if (level == 284 && name == 4) return -EOPNOTSUPP; /* MPTCP_FULL_INFO writes where its fields say; as before Linux 6.5 */
+    if (level == 132 && name == 111) return -EOPNOTSUPP; /* SCTP_SOCKOPT_CONNECTX3 reads addresses from where a field says */
     return sys6(55, a[0], a[1], a[2], tv_ptr(vm, a[3]), tv_ptr(vm, a[4]), 0);
 }
 

@@ -1,7 +1,7 @@
 /* execve(2), execveat(2). The new program runs in a runner: the host's own execve() keeps pid, descriptors, masks and limits
  * and gives up everything else, as Linux does. Its image comes from the cache, or a helper makes it first, so that
  * whatever is wrong with the file is this call's error. */
-#include "tv.h"
+#include "policy.h"
 
 #include <elf.h>
 #include <fcntl.h>
@@ -169,7 +169,7 @@ static int made(struct tv_vm *vm, const char *path) {
 static int image_of(struct tv_vm *vm, const char *path, const uint8_t *head) {
     Elf64_Ehdr e;
     int fd = cached(vm, path);
-    if (fd < 0) fd = made(vm, path);
+    if (fd < 0) fd = vm->flags & TV_F_SEALED ? -ENOEXEC : made(vm, path);
     if (fd != -ENOEXEC || !head) return fd;
     memcpy(&e, head, sizeof e);
     if (e.e_ident[EI_CLASS] != ELFCLASS64 || e.e_machine != EM_X86_64 || (e.e_type != ET_EXEC && e.e_type != ET_DYN)) return fd;
@@ -200,13 +200,16 @@ static int keep_open(int fd) { return fcntl(fd, F_SETFD, 0); }
 static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argvp, gva envpp, bool closes) {
     struct words argv = {0}, envp = {0};
     uint8_t head[HEAD + 1];
-    char exe[PATH_MAX], interp[PATH_MAX] = "", real[PATH_MAX];
+    char exe[PATH_MAX], use[PATH_MAX], interp[PATH_MAX] = "", real[PATH_MAX];
     struct tv_packed packed = {0};
     int image = -1, loader = -1, depth = 0;
+    struct held_path *by = held_path(0) || held_path(1) ? calloc(1, sizeof *by) : NULL;
+    if (by) by->fd = -1;
     snprintf(exe, sizeof exe, "%s", path);
+    snprintf(use, sizeof use, "%s", path);
     struct rlimit limit;
     vm_more_fds(&limit); /* Linux needs no descriptor for this */
-    int r = head_of(exe, head);
+    int r = head_of(use, head);
     if (!r) r = words_in(vm, &argv, argvp);
     if (!r) r = words_in(vm, &envp, envpp);
     if (!r && !argv.n) r = push(&argv, "", 0); /* Linux 5.18: an empty argv becomes { "" } */
@@ -217,13 +220,18 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
         if (closes && depth == 1) { r = -ENOENT; break; }
         r = script(&argv, depth == 1 ? first : exe, head);
         if (!r && depth == 1) snprintf(exe, sizeof exe, "%s", first);
-        if (!r) r = head_of(exe, head);
+        if (!r) snprintf(use, sizeof use, "%s", exe);
+        if (!r && by) { /* the rules about paths hold for what the script names */
+            path_drop(by);
+            if (!(r = decide_interpreter(vm, 59, exe, by))) snprintf(use, sizeof use, "%s", by->sub);
+        }
+        if (!r) r = head_of(use, head);
     }
     if (!r && memcmp(head, ELFMAG, SELFMAG)) r = -ENOEXEC;
-    if (!r) r = interpreter(exe, head, interp);
-    if (!r && (image = image_of(vm, exe, head)) < 0) r = image;
+    if (!r) r = interpreter(use, head, interp);
+    if (!r && (image = image_of(vm, use, head)) < 0) r = image;
     if (!r && *interp && !(r = head_of(interp, head)) && (loader = image_of(vm, interp, head)) < 0) r = loader;
-    if (!r && !realpath(exe, real)) r = -errno;
+    if (!r && !realpath(use, real)) r = -errno;
     if (!r) r = spec_pack(vm, &packed, image, loader, real, depth ? exe : shown, argv.text, argv.bytes, argv.n, envp.text, envp.bytes, envp.n);
     vm_less_fds(&limit);
     words_free(&argv);
@@ -234,7 +242,9 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
         if (!r) {
             char number[16];
             const char *name = strrchr(real, '/'), *run[] = {name ? name + 1 : real, number, NULL}, *none[] = {NULL};
-            bool by_fd = vm->runner_fd >= 0;
+            bool by_fd = vm->keep[KEEP_RUNNER] >= 0, kept = true;
+            for (int i = 0; i < KEEP_COUNT; i++)
+                if (vm->keep[i] >= 0 && keep_open(vm->keep[i])) kept = false;
             sig_for_exec(vm);
             if (tv_me->proc->shares) tv_me->proc->threads->start->clean = true; /* nothing runs on the leader's vCPU any more */
             sys6(272, CLONE_FILES, 0, 0, 0, 0, 0); /* unshare(2): see spec_file() */
@@ -242,8 +252,8 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
             int spec = spec_file(&packed);
             vm_less_fds(&limit);
             snprintf(number, sizeof number, "%d", spec);
-            if (spec >= 0 && !keep_open(vm->hw->kvm) && !keep_open(image) && (loader < 0 || !keep_open(loader)) && (!by_fd || !keep_open(vm->runner_fd))) {
-                if (by_fd) r = (int)sys6(322, (uint64_t)vm->runner_fd, (uintptr_t)"", (uintptr_t)run, (uintptr_t)none, AT_EMPTY_PATH, 0);
+            if (spec >= 0 && !keep_open(vm->hw->kvm) && !keep_open(image) && (loader < 0 || !keep_open(loader)) && kept) {
+                if (by_fd) r = (int)sys6(322, (uint64_t)vm->keep[KEEP_RUNNER], (uintptr_t)"", (uintptr_t)run, (uintptr_t)none, AT_EMPTY_PATH, 0);
                 else r = (int)sys6(59, (uintptr_t)vm->helper.runner, (uintptr_t)run, (uintptr_t)none, 0, 0, 0);
             }
             vm_end(vm, (struct tv_stop){.kind = TV_SIGNALLED, .status = SIGKILL}); /* past the point of no return, as Linux */
@@ -252,14 +262,18 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
     if (image >= 0) close(image);
     if (loader >= 0) close(loader);
     free(packed.data);
+    if (by) path_drop(by);
+    free(by);
     return r;
 }
 
 int64_t core_execve(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     char path[PATH_MAX];
+    struct held_path *held = held_path(0);
     long n = tv_copy_str(vm, path, a[0], sizeof path);
     if (n < 0) return n;
     if (!n) return -ENOENT;
+    if (held) return held->err ? -held->err : do_exec(vm, held->sub, path, a[1], a[2], false);
     if (proc_link_of(vm, AT_FDCWD, path) == LINK_EXE) snprintf(path, sizeof path, "%s", vm->exe);
     return do_exec(vm, path, path, a[1], a[2], false);
 }
@@ -271,14 +285,19 @@ int64_t core_execveat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) 
     if (a[4] & ~0x1100ull) return -EINVAL; /* AT_SYMLINK_NOFOLLOW AT_EMPTY_PATH */
     if (fd_hidden(vm, a[0])) return -EBADF;
     if (!n && !(a[4] & 0x1000)) return -ENOENT;
+    struct held_path *held = held_path(1);
+    if (held && held->err) return -held->err;
     struct stat st;
-    if (a[4] & AT_SYMLINK_NOFOLLOW && n && !fstatat((int)a[0], path, &st, AT_SYMLINK_NOFOLLOW) && S_ISLNK(st.st_mode)) return -ELOOP;
-    if (n && proc_link_of(vm, (int)a[0], path) == LINK_EXE) return do_exec(vm, vm->exe, vm->exe, a[2], a[3], false);
+    if (held && !fstat(held->fd, &st) && S_ISLNK(st.st_mode)) return -ELOOP; /* AT_SYMLINK_NOFOLLOW */
+    if (held && n && (path[0] == '/' || (int)a[0] == AT_FDCWD)) return do_exec(vm, held->sub, path, a[2], a[3], false);
+    if (!held && a[4] & AT_SYMLINK_NOFOLLOW && n && !fstatat((int)a[0], path, &st, AT_SYMLINK_NOFOLLOW) && S_ISLNK(st.st_mode)) return -ELOOP;
+    if (!held && n && proc_link_of(vm, (int)a[0], path) == LINK_EXE) return do_exec(vm, vm->exe, vm->exe, a[2], a[3], false);
     if (path[0] == '/' || (int)a[0] == AT_FDCWD) return do_exec(vm, path, path, a[2], a[3], false);
     int kept = fcntl((int)a[0], F_GETFD);
     if (kept < 0) return -EBADF;
     char shown[PATH_MAX + 32];
     snprintf(full, sizeof full, n ? "/proc/self/fd/%d/%s" : "/proc/self/fd/%d", (int)a[0], path);
     snprintf(shown, sizeof shown, n ? "/dev/fd/%d/%s" : "/dev/fd/%d", (int)a[0], path);
+    if (held) snprintf(full, sizeof full, "%s", held->sub);
     return do_exec(vm, full, shown, a[2], a[3], kept & FD_CLOEXEC);
 }

@@ -1,7 +1,7 @@
 /* Processes: fork(2), vfork(2), clone(2) without CLONE_THREAD. A forked guest is the host's fork() with a new VM over the
  * memory it inherits, copy-on-write. One that shares its parent's memory (vfork, posix_spawn) is a host process that shares
  * the monitor's memory, and runs a vCPU of the same VM. Both stay in C until they end. */
-#include "tv.h"
+#include "policy.h"
 
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -31,6 +31,12 @@ static void forget_cpus(struct tv_proc *p) {
     for (; p->spare; p->spare = next) { next = p->spare->next; forget_cpu(p->spare); }
 }
 
+static bool kept(const struct tv_vm *vm, int fd) {
+    for (int i = 0; i < KEEP_COUNT; i++)
+        if (vm->keep[i] == fd) return true;
+    return false;
+}
+
 /* The VM of the parent is useless to the child: KVM looks at the mm. */
 static int rebuild(struct tv_vm *vm, bool shared_fds) {
     struct tv_thread *t = tv_me;
@@ -41,12 +47,14 @@ static int rebuild(struct tv_vm *vm, bool shared_fds) {
     for (struct tv_thread *o = p->threads; o; o = next) {
         next = o->next;
         forget_cpu(o->cpu);
-        if (o != t) { free(o->start); free(o); }
+        if (o != t) { free(o->start); free(o->held); free(o); }
     }
     forget_cpus(p);
     int kvm = vm->hw->kvm; /* kept: the guest may have dropped the right to open it */
-    for (int fd = vm->fd_lo; fd < vm->fd_hi && !shared_fds; fd++)
-        if (fd != kvm && fd != vm->runner_fd) close(fd);
+    int hi = *vm->fd_hi;
+    if (!shared_fds && !(vm->fd_hi = vm_fd_page(hi))) return -ENOMEM;
+    for (int fd = vm->fd_lo; fd < hi && !shared_fds; fd++)
+        if (fd != kvm && !kept(vm, fd)) close(fd);
     if (shared_fds && (kvm = dup(kvm)) >= 0) vm_hide_fd(vm, &kvm);
     vm->hw->fd = vm->hw->kvm = -1;
     cpu_vm_close(vm->hw);
@@ -54,6 +62,7 @@ static int rebuild(struct tv_vm *vm, bool shared_fds) {
     t->next = NULL;
     t->keepers = NULL;
     t->start = NULL;
+    if (t->held) t->held->active = false; /* its descriptors are closed with the others below */
     vm->nkeepers = 0;
     vm->hw = NULL;
     vm->proc = p;

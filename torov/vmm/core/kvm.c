@@ -289,7 +289,7 @@ static void exception_exit(struct tv_cpu *cpu, struct tv_exit *x) {
     cpu->ring0 = true;
     x->kind = CPU_EXCEPTION;
     x->vector = (int)((at - TV_SYS_STUBS) / TV_STUB_STEP);
-    uint64_t *f = ring0_frame(cpu, r->rsp);
+    uint64_t *f = ring0_frame(cpu, *(volatile uint64_t *)&r->rsp); /* read once: other threads of the guest may have got at kvm_run */
     if (!f) return fail(x, "exception in ring 0", EFAULT);
     x->error = has_error_code(x->vector) ? *f++ : 0;
     if (x->vector == 14 || x->vector == 1) {

@@ -93,6 +93,7 @@ int64_t core_mmap(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     struct stat st = {0};
     if (a[5] & PG_MASK) return -EINVAL;
     if (!anon && (fd_hidden(vm, a[4]) || fstat(fd, &st))) return -EBADF;
+    if (!anon && !(st.st_mode & S_IFMT)) return -ENODEV; /* an anonymous inode: KVM's, on its way to a hidden number */
     if (!a[1]) return -EINVAL;
     if (!len || len > vm->mem.top) return -ENOMEM;
     if (flags & MAP_FIXED_NOREPLACE) flags |= MAP_FIXED;

@@ -11,13 +11,15 @@
 #define CHUNK (32ull << 20) /* a larger one gets them as it is touched */
 #define FILE_CHUNK (64ull << 10)
 
-static bool host_has_huge(void) {
+bool mem_host_huge(void) {
+    static int known = -1; /* asked once: in a jail /sys is not there */
     char b[64] = "";
+    if (known >= 0) return known;
     int fd = open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
+    if (fd < 0) return (known = 0);
     ssize_t n = read(fd, b, sizeof b - 1);
     close(fd);
-    return n > 0 && !strstr(b, "[never]");
+    return (known = n > 0 && !strstr(b, "[never]"));
 }
 
 /* Where the host never looks for a place of its own accord: it searches from the top down, or from 42 TiB up. mremap(2) leaves a
@@ -40,7 +42,8 @@ static int reserve(struct tv_vm *vm) {
     m->pt_of = mmap(NULL, (m->limit >> 21) * sizeof *m->pt_of, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (m->pt_of == MAP_FAILED) { m->pt_of = NULL; return -errno; }
-    m->huge = host_has_huge();
+    m->huge = vm->flags & TV_F_HUGE || mem_host_huge();
+    if (m->huge) vm->flags |= TV_F_HUGE;
     return 0;
 }
 

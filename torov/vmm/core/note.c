@@ -1,32 +1,24 @@
-/* The lines of a guest that has no Python above it: a forked one, or one that was started by exec. */
-#include "tv.h"
+/* What a user hears of a guest: the lines of one that has no Python above it (forked, or started by exec), what the policy
+ * refused, and the audit log. */
+#include "text.h"
 
+#include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "names.h" /* generated: tv_names[], tv_errnos[] */
 
-struct line { char text[256]; size_t n; };
-
-static void add(struct line *l, const char *s) {
-    while (*s && l->n < sizeof l->text - 1) l->text[l->n++] = *s++;
-}
-static void add_hex(struct line *l, uint64_t v) {
-    char digits[19] = "0x", *p = digits + 2;
-    int shift = 60;
-    while (shift && !(v >> shift & 15)) shift -= 4;
-    for (; shift >= 0; shift -= 4) *p++ = "0123456789abcdef"[v >> shift & 15];
-    *p = 0;
-    add(l, digits);
-}
-static const char *call_name(int nr) { return nr >= 0 && nr < 512 && tv_names[nr] ? tv_names[nr] : "a call that Linux does not have"; }
-static const char *error_name(int e) { return e > 0 && e < 134 && tv_errnos[e] ? tv_errnos[e] : "an error"; }
+#define NOTES_PER_CALL 8
 
 void note_write(const struct tv_vm *vm, const struct tv_stop *s) {
     struct line l = {.n = 0};
+    const char *call = s->text[0] ? s->text : call_name(s->nr), *why = s->label[0] ? s->label : "the policy";
     if (vm->flags & TV_F_QUIET) return;
     add(&l, "torov: ");
     if (s->kind == TV_NOTICE && s->note == TV_NOTE_DENIED) {
-        add(&l, "denied "), add(&l, call_name(s->nr)), add(&l, " = "), add(&l, error_name(s->err)), add(&l, ": not allowed by the policy");
+        add(&l, "denied "), add(&l, call), add(&l, " = "), add(&l, error_name(s->err));
+        add(&l, s->label[0] ? ": " : ": not allowed by "), add(&l, why);
+    } else if (s->kind == TV_NOTICE && s->note == TV_NOTE_LOGGED) {
+        add(&l, "log "), add(&l, call), add(&l, ": "), add(&l, why);
     } else if (s->kind == TV_NOTICE && s->note == TV_NOTE_UNSERVED) {
         add(&l, call_name(s->nr)), add(&l, " = "), add(&l, error_name(s->err)), add(&l, ": not served");
     } else if (s->kind == TV_NOTICE && s->note == TV_NOTE_GADGET) {
@@ -34,10 +26,112 @@ void note_write(const struct tv_vm *vm, const struct tv_stop *s) {
     } else if (s->kind == TV_NOTICE) {
         add(&l, "the host's vDSO cannot be used: reading the time costs an exit");
     } else if (s->kind == TV_KILLED) {
-        add(&l, "killed "), add(&l, vm->exe), add(&l, ": "), add(&l, call_name(s->nr)), add(&l, " is not allowed by the policy");
+        add(&l, "killed "), add(&l, vm->exe), add(&l, ": "), add(&l, call);
+        add(&l, s->label[0] ? ": " : ": not allowed by "), add(&l, why);
     } else {
         add(&l, s->what), add(&l, ": "), add(&l, error_name(s->err));
     }
-    l.text[l.n++] = '\n';
+    add(&l, "\n");
     if (write(2, l.text, l.n) < 0) return;
+}
+
+static uint64_t hash_of(const char *s, size_t n, uint64_t h) {
+    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)s[i]) * 0x100000001b3ull; /* FNV-1a */
+    return h | 1;
+}
+
+/* Is it the first time? Nothing is told twice, and a call that varies without end not for ever. Under vm->lock. */
+static bool first_time(struct tv_vm *vm, uint64_t key) {
+    if (vm->nseen * 2 >= vm->seen_room) {
+        size_t room = vm->seen_room ? vm->seen_room * 2 : 256;
+        uint64_t *more = room > 1 << 20 ? NULL : calloc(room, sizeof *more);
+        if (!more) return false;
+        for (size_t i = 0; i < vm->seen_room; i++)
+            if (vm->seen[i])
+                for (size_t k = vm->seen[i] & (room - 1);; k = (k + 1) & (room - 1))
+                    if (!more[k]) { more[k] = vm->seen[i]; break; }
+        free(vm->seen);
+        vm->seen = more;
+        vm->seen_room = room;
+    }
+    for (size_t i = key & (vm->seen_room - 1);; i = (i + 1) & (vm->seen_room - 1)) {
+        if (vm->seen[i] == key) return false;
+        if (vm->seen[i]) continue;
+        vm->seen[i] = key;
+        vm->nseen++;
+        return true;
+    }
+}
+
+static const char *const actions[] = {"allow", "errno", "kill", "log", "ask", "delegate", "learn"};
+
+/* One line of JSON to the audit log, whose reader is another process. */
+static void audit(struct tv_vm *vm, const struct tv_call *c, int nr, const uint64_t a[6], gva site, const struct decision *d, const char *text, const char *label) {
+    struct line l = {.n = 0};
+    struct timespec now;
+    const struct held *held = tv_me->held;
+    clock_gettime(CLOCK_REALTIME, &now);
+    add(&l, "{\"time\": "), add_number(&l, now.tv_sec), add(&l, ".");
+    for (long unit = 100000000; unit >= 1000; unit /= 10) add_number(&l, now.tv_nsec / unit % 10);
+    add(&l, ", \"pid\": "), add_number(&l, getpid()), add(&l, ", \"tid\": "), add_number(&l, gettid());
+    add(&l, ", \"call\": "), add_quoted(&l, call_name(nr), strlen(call_name(nr)), 64), add(&l, ", \"nr\": "), add_number(&l, nr);
+    add(&l, ", \"site\": \""), add_hex(&l, site), add(&l, "\", \"args\": [");
+    for (int i = 0; i < c->nargs; i++) {
+        if (i) add(&l, ", ");
+        add_number(&l, (int64_t)a[i]);
+    }
+    add(&l, "], \"text\": "), add_quoted(&l, text, strlen(text), 400);
+    if (held && held->active && held->npaths) {
+        add(&l, ", \"paths\": [");
+        for (int i = 0; i < held->npaths; i++) {
+            if (i) add(&l, ", ");
+            add_quoted(&l, held->path[i].name, strlen(held->path[i].name), 700);
+        }
+        add(&l, "]");
+    }
+    if (held && held->active && held->has_addr && held->addrlen) {
+        add(&l, ", \"address\": ");
+        if (held->socket_held && held->addr.any.sa_family == AF_UNIX) {
+            add(&l, "{\"family\": \"unix\", \"path\": "), add_quoted(&l, held->socket.name, strlen(held->socket.name), 200), add(&l, "}");
+        } else {
+            add_address(&l, &held->addr.any, held->addrlen, true);
+        }
+    }
+    add(&l, ", \"action\": \""), add(&l, actions[d->action]), add(&l, "\"");
+    if (d->action == POL_ERRNO) add(&l, ", \"errno\": \""), add(&l, error_name(d->err)), add(&l, "\"");
+    add(&l, ", \"rule\": "), add_number(&l, d->rule);
+    if (label) add(&l, ", \"label\": "), add_quoted(&l, label, strlen(label), 200);
+    add(&l, "}\n");
+    audit_send(vm, l.text, l.n);
+}
+
+void note_decision(struct tv_vm *vm, const struct tv_call *c, int nr, const uint64_t a[6], gva site, const struct decision *d) {
+    struct line l = {.n = 0};
+    const char *label = pol_label(vm->program, d->rule);
+    bool logs = vm->keep[KEEP_AUDIT] >= 0, fresh = true, told = d->action == POL_ERRNO || d->action == POL_LOG;
+    if (d->action == POL_ERRNO && !logs && vm->told[nr] >= NOTES_PER_CALL) return; /* a busy guest that is refused all the time */
+    add_call(&l, vm, c, nr, a);
+    size_t whole = l.n;
+    if (d->action == POL_LEARN || told) { /* descriptors, buffers and sizes make no news */
+        struct line key = {.n = 0};
+        add_hex(&key, (uint64_t)nr << 16 | (uint16_t)d->rule);
+        for (int i = 0; i < c->nargs; i++) {
+            const struct held_path *p = held_path(i);
+            if (c->arg[i].kind == A_NUM && c->arg[i].named) add(&key, ","), add_hex(&key, a[i]);
+            if (p) add(&key, p->name);
+        }
+        if (tv_me->held && tv_me->held->active && tv_me->held->has_addr) add_address(&key, &tv_me->held->addr.any, tv_me->held->addrlen, true);
+        pthread_mutex_lock(&vm->lock);
+        fresh = first_time(vm, hash_of(key.text, key.n, 0xcbf29ce484222325ull ^ (unsigned)d->action));
+        if (fresh && told) fresh = vm->told[nr]++ < NOTES_PER_CALL;
+        pthread_mutex_unlock(&vm->lock);
+    }
+    if (logs && (fresh || d->action != POL_LEARN)) audit(vm, c, nr, a, site, d, l.text, label);
+    struct tv_stop s = {.kind = d->action == POL_KILL ? TV_KILLED : TV_NOTICE, .note = d->action == POL_LOG ? TV_NOTE_LOGGED : TV_NOTE_DENIED,
+                        .nr = nr, .addr = site, .rip = site, .err = d->err};
+    if (whole >= sizeof s.text) whole = sizeof s.text - 1;
+    memcpy(s.text, l.text, whole);
+    if (label) strncpy(s.label, label, sizeof s.label - 1);
+    if (d->action == POL_KILL) { s.note = 0; vm_end(vm, s); }
+    else if (told && fresh) notice_queue(vm, &s);
 }

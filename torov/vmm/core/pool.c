@@ -10,7 +10,7 @@ static struct {
     struct tv_cpu *cpu;
     struct tv_mem mem;
     bool vvar;
-    int fd_lo, fd_hi;
+    int fd_lo, *fd_hi;
     pid_t owner; /* KVM refuses the VM to another mm: a fork of this process makes its own */
 } shell;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -55,6 +55,7 @@ bool pool_give(struct tv_vm *vm) {
         shell.vvar = vm->vvar_slot;
         shell.fd_lo = vm->fd_lo;
         shell.fd_hi = vm->fd_hi;
+        vm->fd_hi = NULL;
         shell.owner = getpid();
         shell.mem.vma = NULL;
         shell.mem.nvma = shell.mem.cap = 0;

@@ -17,7 +17,7 @@ int tv_probe(struct tv_host_info *info, struct tv_stop *why, int loops) {
     memset(why, 0, sizeof *why);
     info->rip_past = -1;
     struct tv_vm *vm = calloc(1, sizeof *vm);
-    if (vm) vm->runner_fd = -1;
+    if (vm) memset(vm->keep, -1, sizeof vm->keep);
     if (!vm || !(vm->proc = proc_new(NULL)) || !(vm->proc->threads = tv_me = thread_new(vm, vm->proc))) goto out;
     uint64_t t0 = tv_now();
     if ((r = tv_copy_setup()) || (r = cpu_vm_open(&vm->hw, false, -1, &what))) goto out;

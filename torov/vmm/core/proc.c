@@ -1,6 +1,7 @@
 /* /proc/self and its other names show the guest, not the monitor, in whatever way they are reached: what the host's kernel
  * has opened is asked for its name, so links, directory descriptors, thread ids and the working directory make no
  * difference. What Linux writes at each read is written once, at open. proc(5). */
+#include "policy.h"
 #include "proc.h"
 
 #include <ctype.h>
@@ -8,6 +9,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -22,7 +24,7 @@
 #define COPY_LINK "/memfd:" COPY_NAME
 #define COPY_END " (deleted)"
 
-static bool on_proc(int fd) {
+bool proc_is(int fd) {
     struct statfs fs;
     return !fstatfs(fd, &fs) && fs.f_type == PROC_SUPER_MAGIC;
 }
@@ -79,35 +81,53 @@ static int copy_of(const struct proc_text *t, const char *name, bool cloexec) {
     return out < 0 ? -err : out;
 }
 
-/* What open(2) of the host answered: the descriptor to give to the guest in its place, or -errno. */
-int proc_opened(struct tv_vm *vm, int fd) {
+/* For reading what is open by O_PATH, or from its start. */
+static int open_again(struct tv_vm *vm, int fd) {
+    char link[32];
+    struct rlimit limit;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    vm_more_fds(&limit);
+    int n = open(link, O_RDONLY | O_CLOEXEC);
+    vm_less_fds(&limit);
+    if (n >= 0) vm_hide_fd(vm, &n);
+    return n;
+}
+
+/* A file of our own /proc/PID: the text that the guest gets in its place, as a descriptor, -errno, or 0: what it is. fd may
+ * be O_PATH. */
+int proc_known(struct tv_vm *vm, int fd, bool cloexec) {
     struct stat st;
     char name[PATH_MAX], whole[PATH_MAX], *file;
-    if (fd < 0 || fstat(fd, &st) || major(st.st_dev) || !S_ISREG(st.st_mode) || !on_proc(fd) || !name_of(fd, name)) return fd;
+    if (fstat(fd, &st) || major(st.st_dev) || !S_ISREG(st.st_mode) || !proc_is(fd) || !name_of(fd, name)) return 0;
     snprintf(whole, sizeof whole, "%s", name);
     long id = split(name, &file);
     const struct proc_file *f = proc_files;
     while (f->name && strcmp(f->name, file)) f++;
-    int flags = fcntl(fd, F_GETFL);
-    if (id < 0 || !f->name || flags & O_PATH) return fd;
+    if (id < 0 || !f->name) return 0;
     bool ours = is_ours(vm, id);
-    if (!ours && !f->others) return fd;
-    if (!f->write) { /* by another name than its own; a second thread might have used the descriptor already */
-        close(fd);
-        if (f->others && tv_me->proc->alive > 1) sig_end(vm, SIGKILL, SI_KERNEL, 0);
-        return -EACCES;
-    }
+    if (!ours && !f->others) return 0;
+    if (!f->write) return -EACCES;
     struct proc_text t = {0};
+    int host = open_again(vm, fd);
     pthread_mutex_lock(&vm->mm);
     pthread_mutex_lock(&vm->lock);
     struct tv_thread *of = thread_of(vm, id);
-    if (of) f->write(vm, &t, fd, of);
+    if (of) f->write(vm, &t, host < 0 ? fd : host, of);
     pthread_mutex_unlock(&vm->lock);
     pthread_mutex_unlock(&vm->mm);
-    int copy = of ? copy_of(&t, whole, fcntl(fd, F_GETFD) & FD_CLOEXEC) : -ESRCH;
+    if (host >= 0) close(host);
+    int copy = of ? copy_of(&t, whole, cloexec) : -ESRCH;
     free(t.p);
+    return copy;
+}
+
+/* What open(2) of the host answered, when nobody else can have used it yet: the descriptor to give in its place, or -errno. */
+static int64_t proc_opened(struct tv_vm *vm, int fd, uint64_t flags) {
+    if (flags & O_PATH) return fd;
+    int copy = proc_known(vm, fd, flags & O_CLOEXEC);
+    if (!copy) return fd;
     if (copy < 0) { close(fd); return copy; }
-    int r = dup3(copy, fd, fcntl(copy, F_GETFD) & FD_CLOEXEC ? O_CLOEXEC : 0) < 0 ? -errno : fd; /* the number that open(2) gave */
+    int r = dup3(copy, fd, flags & O_CLOEXEC) < 0 ? -errno : fd; /* the number that open(2) gave */
     close(copy);
     return r;
 }
@@ -117,18 +137,17 @@ enum proc_link proc_link_of(struct tv_vm *vm, int dir, const char *path) {
     const char *last = strrchr(path, '/');
     char name[PATH_MAX], *file, *end;
     last = last ? last + 1 : path;
-    bool exe = !strcmp(last, "exe"), mem = !strcmp(last, "mem");
-    if (!exe && !mem && (!isdigit((unsigned char)*last) || !fd_hidden(vm, strtoul(last, &end, 10)) || *end)) return LINK_OTHER;
+    bool exe = !strcmp(last, "exe");
+    if (!exe && (!isdigit((unsigned char)*last) || !fd_hidden(vm, strtoul(last, &end, 10)) || *end)) return LINK_OTHER;
     struct rlimit limit;
     vm_more_fds(&limit); /* the guest's table may be full */
     int fd = openat(dir, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     vm_less_fds(&limit);
     if (fd < 0) return LINK_OTHER;
-    bool ok = on_proc(fd) && name_of(fd, name);
+    bool ok = proc_is(fd) && name_of(fd, name);
     close(fd);
     if (!ok) return LINK_OTHER;
     long id = split(name, &file);
-    if (mem) return id > 0 && !strcmp(file, "mem") ? LINK_REFUSED : LINK_OTHER;
     if (exe) return id > 0 && !strcmp(file, "exe") && is_ours(vm, id) ? LINK_EXE : LINK_OTHER;
     if (id >= 0 || !(end = strrchr(name, '/')) || strcmp(end, "/fd")) return LINK_OTHER;
     *end = 0;
@@ -146,25 +165,77 @@ uint64_t proc_look(struct tv_vm *vm, uint64_t dir, gva path, bool follow, char *
     return (uintptr_t)buf;
 }
 
-static int64_t open_at(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c, long nr, int path_arg) {
-    char path[PATH_MAX];
-    uint64_t dir = path_arg ? a[0] : (uint64_t)AT_FDCWD, flags = nr == 85 ? O_WRONLY : a[path_arg + 1], b[6];
-    memcpy(b, a, sizeof b);
-    if (path_arg && fd_hidden(vm, dir)) b[0] = dir = (uint64_t)-1;
-    if (nr == 437) {
-        if (tv_copy_in(vm, &flags, a[2], 8)) flags = 0; /* struct open_how; the kernel says EFAULT */
-        b[2] = tv_ptr(vm, a[2]);
+#define OPEN_FLAGS (O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | O_ASYNC | O_DIRECT | O_LARGEFILE | \
+                    0100000 | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH | O_TMPFILE) /* VALID_OPEN_FLAGS */
+
+/* Is there another that could use a descriptor before it is known what it is? */
+static bool watched(struct tv_vm *vm) { return tv_me->proc->alive > 1 || vm->sharers || tv_me->proc->shares || tv_me->proc->shared_fds; }
+
+/* open(2) of a file that is known already: by a descriptor that the guest does not have. */
+static int64_t open_held(struct tv_vm *vm, const struct held_path *h, const struct open_how *how) {
+    bool creates = how->flags & O_CREAT, made = h->missing && creates;
+    uint64_t flags = how->flags & ~(uint64_t)O_NOFOLLOW;
+    struct stat st;
+    if (h->err && !(made && h->err == ENOENT)) return -h->err;
+    if (creates && how->flags & O_EXCL && !made) return -EEXIST;
+    if (!made && !fstat(h->fd, &st) && S_ISLNK(st.st_mode) && !(how->flags & O_PATH)) return -ELOOP;
+    if (how->flags & O_PATH) {
+        int fd = fcntl(h->fd, how->flags & O_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, 0);
+        return fd < 0 ? -(errno == EINVAL ? EMFILE : errno) : fd;
     }
-    enum proc_link link = LINK_OTHER;
-    b[path_arg] = proc_look(vm, dir, a[path_arg], !(flags & O_NOFOLLOW), path, &link);
-    if (link == LINK_REFUSED && !(flags & O_PATH)) return -EACCES;
-    return proc_opened(vm, (int)host6(nr, b[0], b[1], b[2], b[3], 0, 0));
+    int known = made ? 0 : proc_known(vm, h->fd, how->flags & O_CLOEXEC);
+    if (known) return known;
+    if (made) flags |= O_NOFOLLOW; /* a link that is put there now was not decided upon */
+    return host6(2, (uintptr_t)h->sub, flags, how->mode, 0, 0, 0);
 }
 
-int64_t core_open(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_at(vm, a, c, 2, 0); }
-int64_t core_creat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_at(vm, a, c, 85, 0); }
-int64_t core_openat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_at(vm, a, c, 257, 1); }
-int64_t core_openat2(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_at(vm, a, c, 437, 1); }
+static int64_t open_path(struct tv_vm *vm, int dir, gva at, struct open_how *how, int arg) {
+    char path[PATH_MAX];
+    struct held_path *h = held_path(arg), *own = NULL;
+    if (h) return open_held(vm, h, how);
+    long n = tv_copy_str(vm, path, at, sizeof path);
+    if (n < 0) return n;
+    uint64_t beneath = how->resolve;
+    if (!watched(vm)) { /* magic links of proc(5) could lead to what is the monitor's */
+        how->resolve |= RESOLVE_NO_MAGICLINKS;
+        int64_t fd = host6(437, (uint64_t)dir, (uintptr_t)path, (uintptr_t)how, sizeof *how, 0, 0);
+        if (fd != -ELOOP || beneath) return fd < 0 ? fd : proc_opened(vm, (int)fd, how->flags);
+    }
+    if (!(own = malloc(sizeof *own))) return -ENOMEM;
+    int64_t r = -EAGAIN;
+    for (int i = 0; i < 8 && r == -EAGAIN; i++) {
+        path_hold(vm, dir, path, how->flags & O_NOFOLLOW || (how->flags & O_CREAT && how->flags & O_EXCL) ? HOLD_NOFOLLOW : HOLD_FOLLOW, beneath, own);
+        r = own->err == EAGAIN ? -EAGAIN : open_held(vm, own, how);
+        path_drop(own);
+    }
+    free(own);
+    return r;
+}
+
+/* What open(2) makes of its flags; openat2(2) is strict about them (build_open_how() in fs/open.c). */
+static int64_t open_plain(struct tv_vm *vm, int dir, gva at, uint64_t flags, uint64_t mode, int arg) {
+    struct open_how how = {.flags = flags & (OPEN_FLAGS & 0xffffffffull), .mode = mode & 07777};
+    if (how.flags & O_PATH) how.flags &= O_DIRECTORY | O_NOFOLLOW | O_PATH | O_CLOEXEC;
+    if (!(how.flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)))) how.mode = 0;
+    return open_path(vm, fd_hidden(vm, (unsigned)dir) ? -1 : dir, at, &how, arg);
+}
+
+int64_t core_open(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_plain(vm, AT_FDCWD, a[0], a[1], a[2], 0); }
+int64_t core_creat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_plain(vm, AT_FDCWD, a[0], O_CREAT | O_WRONLY | O_TRUNC, a[1], 0); }
+int64_t core_openat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_plain(vm, (int)a[0], a[1], a[2], a[3], 1); }
+
+int64_t core_openat2(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    union { struct open_how how; char all[PG]; } given = {0};
+    int dir = fd_hidden(vm, a[0]) ? -1 : (int)a[0];
+    if (a[3] < sizeof given.how) return -EINVAL;
+    if (a[3] > sizeof given) return -E2BIG;
+    if (tv_copy_in(vm, &given, a[2], a[3])) return -EFAULT;
+    for (uint64_t i = sizeof given.how; i < a[3]; i++) /* a newer program's: what is not known must be zero */
+        if (given.all[i]) return -E2BIG;
+    struct open_how check = given.how; /* the kernel says what is wrong with it, and opens nothing */
+    int64_t r = sys6(437, (uint64_t)-1, (uintptr_t)"x", (uintptr_t)&check, sizeof check, 0, 0);
+    return r != -EBADF ? r : open_path(vm, dir, a[1], &given.how, 1);
+}
 
 static int64_t read_link(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c, long nr, int path_arg) {
     char path[PATH_MAX], text[PATH_MAX];
@@ -173,7 +244,10 @@ static int64_t read_link(struct tv_vm *vm, uint64_t a[6], const struct tv_call *
     gva buf = a[path_arg + 1];
     int size = (int)a[path_arg + 2];
     if (path_arg && fd_hidden(vm, dir)) dir = (uint64_t)-1;
-    if (tv_copy_str(vm, path, a[path_arg], sizeof path) < 0 || size <= 0) return tv_host(vm, nr, a, c);
+    const struct held_path *held = held_path(path_arg);
+    if (held && held->err) return -held->err;
+    if (held) memcpy(path, held->sub, sizeof held->sub);
+    else if (tv_copy_str(vm, path, a[path_arg], sizeof path) < 0 || size <= 0) return tv_host(vm, nr, a, c);
     enum proc_link l = proc_link_of(vm, (int)dir, path);
     if (l == LINK_HIDDEN) return -ENOENT;
     long n = l == LINK_EXE ? (long)strlen(out = vm->exe) : host6(267, dir, (uintptr_t)path, (uintptr_t)text, sizeof text, 0, 0);
@@ -192,7 +266,7 @@ int64_t core_readlinkat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c
 /* A directory of ours whose entries are not all the guest's: 'f' fd and fdinfo, 't' task, 0 any other. */
 static char list_kind(struct tv_vm *vm, int fd) {
     char name[PATH_MAX], *file;
-    if (!on_proc(fd) || !name_of(fd, name)) return 0;
+    if (!proc_is(fd) || !name_of(fd, name)) return 0;
     long id = split(name, &file);
     if (id <= 0 || !is_ours(vm, id)) return 0;
     return !strcmp(file, "fd") || !strcmp(file, "fdinfo") ? 'f' : !strcmp(file, "task") ? 't' : 0;

@@ -69,7 +69,7 @@ int sig_hold(void) { return mask_unless_noted(~0ull); }
 
 /* A sent SIGSEGV or SIGBUS that the guest blocks cannot wait on the host, where they are never blocked: it is held here. */
 static void hold(struct tv_thread *t) {
-    t->held[t->noted == SIGBUS] = t->incoming;
+    t->kept_info[t->noted == SIGBUS] = t->incoming;
     t->deferred |= BIT(t->noted);
 }
 
@@ -81,7 +81,7 @@ bool sig_release(struct tv_thread *t, uint64_t mask) {
     if (t->noted) return false; /* that one first */
     int sig = ready & BIT(SIGBUS) ? SIGBUS : SIGSEGV;
     t->deferred &= ~BIT(sig);
-    t->incoming = t->held[sig == SIGBUS];
+    t->incoming = t->kept_info[sig == SIGBUS];
     t->noted = sig;
     t->attention = 1;
     return true;
@@ -362,7 +362,7 @@ int64_t core_rt_sigtimedwait(struct tv_vm *vm, uint64_t a[6], const struct tv_ca
     uint64_t held = set & tv_me->deferred;
     if (held) {
         int sig = held & BIT(SIGBUS) ? SIGBUS : SIGSEGV;
-        if (a[1] && tv_copy_out(vm, a[1], &tv_me->held[sig == SIGBUS], sizeof(siginfo_t))) return -EFAULT;
+        if (a[1] && tv_copy_out(vm, a[1], &tv_me->kept_info[sig == SIGBUS], sizeof(siginfo_t))) return -EFAULT;
         tv_me->deferred &= ~BIT(sig);
         return sig;
     }

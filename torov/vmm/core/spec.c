@@ -15,6 +15,8 @@ struct blob { /* strings follow: exe, execfn, cache, version, python, runner, th
     int32_t image, loader, kvm;
     uint32_t cpuid; /* bytes behind this */
     uint32_t nhelper, nargv, nenvp, rlim_own;
+    int32_t keep[KEEP_COUNT];
+    uint32_t program; /* bytes, behind cpuid */
     int16_t actions[512];
     uint64_t rlim[16][2];
     uint64_t sigmask;
@@ -34,9 +36,11 @@ int spec_pack(struct tv_vm *vm, struct tv_packed *out, int image, int loader, co
     const void *cpuid = cpu_known(&b.cpuid);
     memcpy(b.actions, vm->actions, sizeof b.actions);
     memcpy(b.rlim, vm->rlim, sizeof b.rlim);
+    memcpy(b.keep, vm->keep, sizeof b.keep);
+    b.program = vm->program_size;
     b.rlim_own = vm->rlim_own;
     b.sigmask = tv_me->sigmask;
-    size_t n = sizeof b + b.cpuid + argv_bytes + envp_bytes;
+    size_t n = sizeof b + b.cpuid + b.program + argv_bytes + envp_bytes;
     for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) n += strlen(strings[i]) + 1;
     for (; h->envp && h->envp[b.nhelper]; b.nhelper++) n += strlen(h->envp[b.nhelper]) + 1;
     char *at = out->data = malloc(n);
@@ -44,6 +48,7 @@ int spec_pack(struct tv_vm *vm, struct tv_packed *out, int image, int loader, co
     out->size = n;
     at = put(at, &b, sizeof b);
     at = put(at, cpuid, b.cpuid);
+    if (b.program) at = put(at, vm->program, b.program);
     for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) at = put(at, strings[i], strlen(strings[i]) + 1);
     for (uint32_t i = 0; i < b.nhelper; i++) at = put(at, h->envp[i], strlen(h->envp[i]) + 1);
     if (argv_bytes) at = put(at, argv, argv_bytes);
@@ -82,9 +87,9 @@ int tv_runner(int fd) {
     if (fstat(fd, &st) || (size_t)st.st_size < sizeof(struct blob)) return 125;
     struct blob *b = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
     if (b == MAP_FAILED || b->magic != MAGIC) return 125;
-    if (b->cpuid > (size_t)st.st_size - sizeof *b) return 125;
+    if (b->cpuid > (size_t)st.st_size - sizeof *b || b->program > (size_t)st.st_size - sizeof *b - b->cpuid) return 125;
     cpu_know(b + 1, b->cpuid);
-    char *at = (char *)(b + 1) + b->cpuid, *end = (char *)b + st.st_size;
+    char *at = (char *)(b + 1) + b->cpuid + b->program, *end = (char *)b + st.st_size;
     const char **fixed = list(&at, end, 6);
     s.helper_env = list(&at, end, b->nhelper);
     s.argv = list(&at, end, b->nargv);
@@ -95,6 +100,10 @@ int tv_runner(int fd) {
     s.loader_fd = b->loader;
     s.kvm_fd = b->kvm;
     s.actions = b->actions;
+    s.program = b->program ? (char *)(b + 1) + b->cpuid : NULL;
+    s.program_size = b->program;
+    s.runner_fd = b->flags & TV_F_SEALED ? b->keep[KEEP_RUNNER] : 0;
+    s.audit_fd = b->keep[KEEP_AUDIT], s.tty_fd = b->keep[KEEP_TTY];
     s.flags = b->flags | TV_F_RUNNER | TV_F_OWN;
     if (b->rlim_own & 1u << RLIMIT_STACK) s.stack_size = b->rlim[RLIMIT_STACK][0] < STACK_MOST ? b->rlim[RLIMIT_STACK][0] | 1 : STACK_MOST;
     close(fd);

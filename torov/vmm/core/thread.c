@@ -226,6 +226,7 @@ static void *thread_main(void *arg) {
     if (t->cpu) thread_give_cpu(vm, p, t->cpu);
     if (!run) free(s);
     tv_me = NULL;
+    free(t->held);
     free(t);
     pthread_mutex_lock(&vm->lock);
     p->pthreads--;

@@ -114,8 +114,8 @@ struct tv_thread {
     volatile int attention;     /* a signal was noted, or the thread was kicked: look before the guest goes on */
     volatile int noted;         /* incoming is valid; all further signals are blocked until it is delivered */
     siginfo_t incoming;
-    uint64_t deferred;          /* SIGSEGV and SIGBUS that were sent while the guest blocks them: in held */
-    siginfo_t held[2];
+    uint64_t deferred;          /* SIGSEGV and SIGBUS that were sent while the guest blocks them: in kept_info */
+    siginfo_t kept_info[2];
     uint64_t wait_mask;         /* if waiting: what sigsuspend(2), ppoll(2) and the like block while they wait */
     bool waiting;
     int restart;                /* how the call that was interrupted goes on: RESTART_* */
@@ -127,6 +127,7 @@ struct tv_thread {
     gva fault_addr; uint64_t fault_rip, fault_rcx; unsigned fault_again, vanish_again;
     struct tv_stats stats;
     struct tv_clone *start;     /* until the thread runs */
+    struct held *held;          /* policy.h: what a rule with conditions has read of the call that is served; or NULL */
 };
 
 /* What clone(2) asks for. */
@@ -162,6 +163,10 @@ struct tv_proc {
     bool shared_fds;           /* CLONE_FILES: with its parent */
 };
 
+/* What hidden descriptors may be, since a link in /proc that the guest makes a path of can lead to them: sockets and KVM's,
+ * which cannot be opened again, and O_PATH ones that show nothing which the guest must not read. */
+enum { KEEP_RUNNER, KEEP_AUDIT, KEEP_TTY, KEEP_COUNT };
+
 struct tv_helper { char *cache, *version, *python, *runner; char **envp; }; /* see struct tv_spec */
 
 struct tv_vm {
@@ -175,8 +180,14 @@ struct tv_vm {
     int notices;
     uint32_t flags;
     char *exe;
-    int runner_fd;             /* O_PATH of the runner, for a guest that drops the right to its path; -1: none */
-    int fd_lo, fd_hi;          /* [lo, hi): the monitor's descriptors, invisible to the guest */
+    int keep[KEEP_COUNT];      /* hidden descriptors that the guest's processes and programs inherit; -1: none */
+    uint8_t *program;          /* the policy's rules with conditions: policy.h; or NULL */
+    uint32_t program_size;
+    uint8_t told[512];         /* refusals of a call that were told */
+    bool always[512];          /* "ask" was answered with "always" */
+    uint64_t *seen;            /* hashes of what was told: a set */
+    size_t nseen, seen_room;
+    int fd_lo, *fd_hi;         /* [lo, *hi): the monitor's descriptors, invisible to the guest; *hi is shared with processes that share the table */
     pthread_mutex_t mm;        /* mem, and writing sites */
     pthread_mutex_t lock;      /* processes, threads, ends, notices, dispositions, free CPUs */
     pthread_cond_t changed;    /* a thread ended, or there is a notice */
@@ -210,10 +221,15 @@ int tv_touch(struct tv_vm *vm, gva addr); /* can the host read this byte now? */
 uint64_t tv_ptr(const struct tv_vm *vm, gva addr); /* host address for the host kernel, or one that it refuses */
 uint64_t tv_room(const struct tv_vm *vm, gva addr); /* bytes from addr to the end of the guard */
 int tv_copy_setup(void);
+uint64_t held_copy(void *dst, gva src, uint64_t len); /* decide.c: from what the policy has read */
+const void *held_data(gva src);
+uint64_t tv_in_ptr(const struct tv_vm *vm, gva addr); /* tv_ptr(), or what the policy has read there */
 
 /* mem.c, pt.c */
 int mem_create(struct tv_vm *vm);
 void mem_destroy(struct tv_vm *vm);
+bool mem_host_huge(void);
+int vdso_find(void);
 int mem_slot(struct tv_vm *vm, uint64_t start, uint64_t end);
 uint64_t mem_table(struct tv_vm *vm); /* a zeroed page-table page: gpa, or 0 */
 int pt_map(struct tv_vm *vm, gva start, gva end, int prot, bool large);
@@ -262,7 +278,7 @@ static inline int site_get(const struct tv_sites *s, uint64_t addr) {
 void site_free(struct tv_sites *s);
 
 /* call.c: the table interpreter */
-struct tv_argspec { uint8_t kind, ref; uint16_t size; };
+struct tv_argspec { uint8_t kind, ref; uint16_t size; uint8_t named; }; /* named: a number with a meaning of its own: flags, a command */
 struct tv_call;
 typedef int64_t (*tv_core_fn)(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c);
 struct tv_call {
@@ -274,7 +290,7 @@ struct tv_call {
 };
 enum { SERVE_NONE, SERVE_HOST, SERVE_CORE, SERVE_DENY };
 enum { A_NUM, A_FD, A_ATFD, A_PATH, A_STR, A_IN, A_OUT, A_IO, A_FDSET, A_IOVIN, A_IOVOUT, A_MSGIN, A_MSGOUT,
-       A_MMSGIN, A_MMSGOUT, A_SIGSET, A_SIGSETARG, A_LOOK, A_ADDR };
+       A_MMSGIN, A_MMSGOUT, A_SIGSET, A_SIGSETARG, A_LOOK, A_ADDR, A_SOCKADDR };
 #define REF_CONST 0xff
 #define REF_DEREF 0x80 /* length is the u32 that the argument points to */
 extern const struct tv_call tv_calls[512];
@@ -292,7 +308,7 @@ static inline long sys6(long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t
 }
 static inline bool fd_hidden(const struct tv_vm *vm, uint64_t fd) {
     int f = (int)fd;
-    return f >= vm->fd_lo && f < __atomic_load_n(&vm->fd_hi, __ATOMIC_RELAXED);
+    return f >= vm->fd_lo && f < __atomic_load_n(vm->fd_hi, __ATOMIC_RELAXED);
 }
 
 /* A host call that a signal may interrupt: -RESTART_NOINTR if it was not begun, -RESTART_SYS if the host would
@@ -346,7 +362,8 @@ void sig_clear(struct tv_vm *vm);
 void sig_note_all(struct tv_vm *vm);
 void sig_repair(struct tv_proc *p);
 void keepers_quit(struct tv_vm *vm, struct tv_thread *t);
-enum proc_link { LINK_OTHER, LINK_EXE, LINK_HIDDEN, LINK_REFUSED };
+enum proc_link { LINK_OTHER, LINK_EXE, LINK_HIDDEN };
+bool proc_is(int fd);
 enum proc_link proc_link_of(struct tv_vm *vm, int dir, const char *path); /* proc.c */
 uint64_t proc_look(struct tv_vm *vm, uint64_t dir, gva path, bool follow, char *buf, enum proc_link *found); /* buf: PATH_MAX bytes */
 void proc_first(struct tv_vm *vm);
@@ -358,6 +375,7 @@ int spec_pack(struct tv_vm *vm, struct tv_packed *out, int image, int loader, co
 int spec_file(const struct tv_packed *p);
 int tv_runner(int fd);
 int vm_hide_fd(struct tv_vm *vm, int *fd);
+int *vm_fd_page(int hi);
 struct rlimit;
 void vm_more_fds(struct rlimit *old); /* between the two, descriptors can be made although the guest's table is full */
 void vm_less_fds(const struct rlimit *old);
@@ -368,6 +386,8 @@ int64_t do_fork(struct tv_vm *vm, struct tv_clone *s);
 int64_t do_share(struct tv_vm *vm, struct tv_clone *s);
 void vm_exit(struct tv_vm *vm, struct tv_exit *x);
 
+void notice_queue(struct tv_vm *vm, const struct tv_stop *s);
+void audit_send(struct tv_vm *vm, const char *text, size_t n);
 void tv_notice(struct tv_vm *vm, int note, int nr, gva addr, int err);
 uint64_t tv_now(void);
 void tv_fail(struct tv_stop *s, const char *what, int err);

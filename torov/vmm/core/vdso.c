@@ -17,7 +17,7 @@ static struct piece host_piece[MAX_PIECES];
 static int host_pieces = -1;
 
 /* [vvar], [vvar_vclock] (Linux 6.13) and [vdso], which are neighbours in this order. */
-static int find(void) {
+int vdso_find(void) {
     if (host_pieces >= 0) return host_pieces;
     host_pieces = 0;
     FILE *f = fopen("/proc/self/maps", "re");
@@ -46,7 +46,7 @@ int vdso_slots(struct tv_vm *vm) {
 }
 
 int vdso_map(struct tv_vm *vm, gva at) {
-    int n = find(), r = 0;
+    int n = vdso_find(), r = 0;
     if (!n) return -ENOENT;
     if (!(vm->hw->features & CPUF_READONLY) || !(vm->hw->features & CPUF_TSC_ZERO)) return -ENOTSUP;
     uint64_t first = host_piece[0].start, gpa = vm->mem.limit - HUGE;

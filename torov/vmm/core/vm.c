@@ -1,5 +1,5 @@
 /* A guest from creation to its end: tv_create(), tv_run(), tv_destroy(). */
-#include "tv.h"
+#include "policy.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -20,17 +20,24 @@ void tv_fail(struct tv_stop *s, const char *what, int err) {
     strncpy(s->what, what ? what : "", sizeof s->what - 1);
 }
 
-void tv_notice(struct tv_vm *vm, int note, int nr, gva addr, int err) {
-    unsigned i = nr >= 0 && nr < 512 ? (unsigned)nr : 511;
+void notice_queue(struct tv_vm *vm, const struct tv_stop *s) {
     pthread_mutex_lock(&vm->lock);
-    if (!(vm->noted[i] & 1u << note) && vm->notices < (int)(sizeof vm->notice / sizeof *vm->notice)) {
-        vm->noted[i] |= (uint8_t)(1u << note);
-        vm->notice[vm->notices] = (struct tv_stop){.kind = TV_NOTICE, .note = note, .nr = nr, .addr = addr, .err = err};
+    if (vm->notices < (int)(sizeof vm->notice / sizeof *vm->notice)) {
+        vm->notice[vm->notices] = *s;
         __atomic_store_n(&vm->notices, vm->notices + 1, __ATOMIC_RELAXED); /* thread_loop() looks without the lock */
         pthread_cond_broadcast(&vm->changed);
         if (tv_me && tv_me != tv_me->proc->threads) sig_kick(tv_me->proc->threads);
     }
     pthread_mutex_unlock(&vm->lock);
+}
+
+void tv_notice(struct tv_vm *vm, int note, int nr, gva addr, int err) {
+    unsigned i = nr >= 0 && nr < 512 ? (unsigned)nr : 511;
+    pthread_mutex_lock(&vm->lock);
+    bool first = !(vm->noted[i] & 1u << note);
+    vm->noted[i] |= (uint8_t)(1u << note);
+    pthread_mutex_unlock(&vm->lock);
+    if (first) notice_queue(vm, &(struct tv_stop){.kind = TV_NOTICE, .note = note, .nr = nr, .addr = addr, .err = err});
 }
 
 bool vm_take_notice(struct tv_vm *vm, struct tv_stop *out) {
@@ -69,11 +76,19 @@ void vm_forked_fds(void) {
     memcpy(&fd_limit, &fresh, sizeof fresh);
 }
 
+/* Where the monitor's descriptors end. Processes made with CLONE_FILES put theirs into one table. */
+int *vm_fd_page(int hi) {
+    int *p = mmap(NULL, PG, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return NULL;
+    *p = hi;
+    return p;
+}
+
 int vm_hide_fd(struct tv_vm *vm, int *fd) {
     struct rlimit old;
     vm_more_fds(&old);
     int n = fcntl(*fd, F_DUPFD_CLOEXEC, vm->fd_lo), r = n < 0 ? -errno : 0;
-    if (n >= vm->fd_hi) __atomic_store_n(&vm->fd_hi, n + 1, __ATOMIC_RELAXED); /* fd_hidden() looks without the lock */
+    for (int hi = *vm->fd_hi; n >= hi && !__atomic_compare_exchange_n(vm->fd_hi, &hi, n + 1, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED);) { } /* no lock is shared between processes */
     vm_less_fds(&old);
     if (r) return r;
     close(*fd);
@@ -86,13 +101,13 @@ static int hide_fds(struct tv_vm *vm, struct rlimit lim) {
     if (lim.rlim_cur > 16384) vm->fd_lo = 16384 - 6000;
     else if (above) vm->fd_lo = (int)lim.rlim_cur;
     else vm->fd_lo = lim.rlim_cur > 64 ? (int)lim.rlim_cur - 32 : 8;
-    vm->fd_hi = vm->fd_lo;
+    if (!(vm->fd_hi = vm_fd_page(vm->fd_lo))) return -ENOMEM;
     int r = vm_hide_fd(vm, &vm->hw->kvm);
     if (!r) r = vm_hide_fd(vm, &vm->hw->fd);
     if (!r) r = vm_hide_fd(vm, &tv_me->cpu->fd);
-    if (r || geteuid() || !*vm->helper.runner) return r;
-    vm->runner_fd = open(vm->helper.runner, O_PATH | O_CLOEXEC);
-    return vm->runner_fd < 0 ? 0 : vm_hide_fd(vm, &vm->runner_fd);
+    if (r || geteuid() || !*vm->helper.runner || vm->flags & TV_F_SEALED) return r;
+    vm->keep[KEEP_RUNNER] = open(vm->helper.runner, O_PATH | O_CLOEXEC);
+    return vm->keep[KEEP_RUNNER] < 0 ? 0 : vm_hide_fd(vm, &vm->keep[KEEP_RUNNER]);
 }
 
 static char *copy(const char *s) { return strdup(s ? s : ""); }
@@ -130,7 +145,7 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     struct tv_vm *vm = calloc(1, sizeof *vm);
     if (!vm) goto fail;
     vm->flags = spec->flags;
-    vm->runner_fd = -1;
+    memset(vm->keep, -1, sizeof vm->keep);
     pthread_mutex_init(&vm->mm, NULL);
     pthread_mutex_init(&vm->lock, NULL);
     pthread_cond_init(&vm->changed, NULL);
@@ -144,6 +159,9 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     vm->exe = strdup(spec->exe);
     if (!vm->exe || helper_copy(&vm->helper, spec)) goto fail;
     for (int i = 0; i < 512; i++) vm->actions[i] = spec->actions ? spec->actions[i] : tv_calls[i].action;
+    what = "policy";
+    if (spec->program && (!(vm->program = malloc(spec->program_size + 1)) || !memcpy(vm->program, spec->program, vm->program_size = spec->program_size) ||
+        (r = pol_check(vm->program, vm->program_size)))) goto fail;
     if ((r = tv_copy_setup())) goto fail;
     vm_more_fds(&limit);
     raised = true;
@@ -157,6 +175,13 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     if (spec->loader_fd > 0 && (r = load_image(vm, spec->loader_fd, true, &what))) goto fail;
     what = "descriptors above the limit (ulimit -n)";
     if (!again && (r = hide_fds(vm, limit))) goto fail;
+    what = "descriptors";
+    const int given[KEEP_COUNT] = {[KEEP_RUNNER] = spec->runner_fd, [KEEP_AUDIT] = spec->audit_fd, [KEEP_TTY] = spec->tty_fd};
+    for (int i = 0; i < KEEP_COUNT; i++) {
+        if (given[i] <= 0) continue;
+        vm->keep[i] = given[i];
+        if ((r = vm_hide_fd(vm, &vm->keep[i]))) goto fail;
+    }
     what = "stack";
     place_stack(vm, spec->stack_size);
     gva vdso_at = vm->stack_hi + 16 * PG;
@@ -447,10 +472,15 @@ void tv_destroy(struct tv_vm *vm) {
     if (kept) return;
     pool_give(vm);
     if (vm->proc && vm->proc->threads) cpu_destroy(vm->proc->threads->cpu);
+    if (vm->proc && vm->proc->threads) free(vm->proc->threads->held);
     if (vm->proc) free(vm->proc->threads);
     proc_free(vm->proc);
     cpu_vm_close(vm->hw);
-    if (vm->runner_fd >= 0) close(vm->runner_fd);
+    for (int i = 0; i < KEEP_COUNT; i++)
+        if (vm->keep[i] >= 0) close(vm->keep[i]);
+    if (vm->fd_hi) munmap(vm->fd_hi, PG);
+    free(vm->program);
+    free(vm->seen);
     tv_me = NULL;
     mem_destroy(vm);
     site_free(&vm->sites);

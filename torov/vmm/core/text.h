@@ -1,0 +1,15 @@
+/* Calls in words: for denials, the audit log and questions. */
+#ifndef TV_TEXT_H
+#define TV_TEXT_H
+#include "policy.h"
+
+struct line { size_t n; char text[3072]; };
+void add(struct line *l, const char *s);
+void add_hex(struct line *l, uint64_t v);
+void add_number(struct line *l, int64_t v);
+void add_quoted(struct line *l, const char *s, size_t len, size_t most); /* for terminals and JSON: no byte of it is special */
+const char *call_name(int nr);
+const char *error_name(int e);
+void add_call(struct line *l, struct tv_vm *vm, const struct tv_call *c, int nr, const uint64_t a[6]); /* as strace(1) */
+void add_address(struct line *l, const struct sockaddr *addr, uint32_t len, bool json);
+#endif
