@@ -31,6 +31,15 @@ def _console(stderr: bool = False) -> Console:
     return console
 
 
+def warm() -> None:
+    """Print a table to nowhere, so that everything it takes is imported."""
+    import io
+
+    console, table = Console(file=io.StringIO(), highlight=False), _table("calls", "syscall", right=1)
+    table.add_row("0", "read")
+    console.print(table)
+
+
 def stats_document(stop: Stop, stats: Mapping[str, int], calls: Mapping[int, int]) -> dict[str, object]:
     """The counts of one run as plain values.
 
