@@ -6,6 +6,8 @@
     |   `-- NotFound            a file that is not there           127
     |-- RewriteError            a plan or patch that does not hold 125
     |-- PolicyError             a policy that cannot be used       125
+    |-- AuditError              an audit log that cannot be kept   125
+    |-- DelegateError           a component that cannot be had     125
     `-- MachineError            the host refused something         125
         `-- NoKVM               /dev/kvm cannot be used            125
 
@@ -111,3 +113,32 @@ class MachineError(TorovError):
 
 class NoKVM(MachineError):
     """/dev/kvm is absent or cannot be used; ``torov doctor`` says more."""
+
+
+class AuditError(TorovError):
+    """The audit log cannot be written.
+
+    Args:
+        file: as the user named it.
+        errno: the host's error.
+    """
+
+    def __init__(self, file: str, errno: int) -> None:
+        import os
+
+        super().__init__(f"{file}: the audit log cannot be written: {os.strerror(errno)}")
+        self.file, self.errno = file, errno
+
+
+class DelegateError(TorovError):
+    """A component that a policy delegates calls to cannot be reached.
+
+    Args:
+        name: its name in the policy.
+        socket: path of its socket, or an empty string.
+        why: what is wrong, and what to do.
+    """
+
+    def __init__(self, name: str, socket: str, why: str) -> None:
+        super().__init__(f"delegate {name}{f' ({socket})' if socket else ''}: {why}")
+        self.name, self.socket, self.why = name, socket, why

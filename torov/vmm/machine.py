@@ -118,6 +118,7 @@ class Machine:
         audit: socket of audit_start(); it is taken over. 0 for none.
         kvm, runner: descriptors of /dev/kvm and torov-runner, for a jail in which they have no path; taken over. 0 for none.
         tty: descriptor of the terminal for the action "ask"; it is taken over. 0 for none.
+        delegates: sockets of the components that the policy delegates calls to, in its order; they are taken over.
 
     Raises:
         NoKVM, MachineError: the host refused something.
@@ -143,6 +144,7 @@ class Machine:
         program: bytes = b"",
         audit: int = 0,
         tty: int = 0,
+        delegates: Sequence[int] = (),
         kvm: int = 0,
         runner: int = 0,
     ) -> None:
@@ -169,6 +171,7 @@ class Machine:
         spec.stack_size, spec.flags = stack_size, flags
         spec.program = _ffi.from_buffer(program) if program else _ffi.NULL
         spec.program_size, spec.audit_fd, spec.tty_fd = len(program), audit, tty
+        spec.delegate_fd = [*delegates]
         spec.cache, spec.cache_version, spec.python = text(cache), text(cache_version), text(sys.executable)
         spec.runner = text(RUNNER)
         spec.helper_env = vector([key + b"=" + value for key, value in os.environb.items()])
@@ -209,6 +212,10 @@ class Machine:
             if on_notice is not None:
                 on_notice(Stop(self._stop))
 
+    def confine(self, filter: bytes) -> None:
+        """Restrict this process to the calls of a filter, now that the guest is about to run; errors as seccomp()."""
+        _seccomp(self._vm, filter)
+
     def stats(self) -> dict[str, int]:
         """What was counted so far: the fields of struct tv_stats (core/core.h) but for the calls."""
         stats = _lib.tv_stats(self._vm)
@@ -234,6 +241,16 @@ class Machine:
             prot = "".join(letter if region.prot & bit else "-" for letter, bit in (("r", 1), ("w", 2), ("x", 4)))
             rows.append((int(region.start), int(region.end), prot, _text(region.name)))
         return rows
+
+    def audit_flush(self) -> tuple[int, int]:
+        """Wait until all that this guest sent to its audit log is in the file.
+
+        Returns:
+            The file, open for reading (-1 if there is none), and the errno of the first write that failed, or 0.
+        """
+        error = _ffi.new("int *")
+        file = int(_lib.tv_audit_flush(self._vm, error))
+        return file, int(error[0])
 
     def close(self) -> None:
         """Give the VM and its memory back. More than once is fine."""
@@ -264,11 +281,6 @@ def audit_start(file: int) -> int:
     if sock < 0:
         raise MachineError("audit log", -sock)
     return sock
-
-
-def audit_flush(sock: int) -> int:
-    """Wait until all that was sent to an audit log is in its file; 0, or the error of the first write that failed."""
-    return int(_lib.tv_audit_flush(sock))
 
 
 def probe(loops: int = 2000) -> dict[str, int]:
@@ -324,3 +336,21 @@ def open_kvm() -> int:
         return os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise NoKVM("/dev/kvm", error.errno or 0, "run `torov doctor` to see what is missing") from None
+
+
+def seccomp(filter: bytes) -> None:
+    """Restrict this process, and what it starts, to the calls of a filter.
+
+    Args:
+        filter: an array of struct sock_filter.
+
+    Raises:
+        MachineError: the kernel refuses it.
+    """
+    _seccomp(_ffi.NULL, filter)
+
+
+def _seccomp(vm: Any, filter: bytes) -> None:
+    error = -int(_lib.tv_seccomp(vm, _ffi.from_buffer(filter), len(filter)))
+    if error:
+        raise MachineError("the filter on the monitor (seccomp)", error, "--no-seccomp goes without")

@@ -28,7 +28,13 @@ static void writer(int sock, int file) {
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) sys6(231, 0, 0, 0, 0, 0, 0);
         if (n == 1) { /* the end of a run: all that came before is in the file */
-            if (send(sock, &answer, 1, MSG_NOSIGNAL) < 0) sys6(231, 0, 0, 0, 0, 0, 0);
+            char control[CMSG_SPACE(sizeof file)] = {0};
+            struct iovec iov = {&answer, 1};
+            struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+            struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+            *c = (struct cmsghdr){CMSG_LEN(sizeof file), SOL_SOCKET, SCM_RIGHTS};
+            memcpy(CMSG_DATA(c), &file, sizeof file);
+            if (sendmsg(sock, &m, MSG_NOSIGNAL) < 0) sys6(231, 0, 0, 0, 0, 0, 0);
             continue;
         }
         if (size > AUDIT_MOST) continue;
@@ -59,14 +65,20 @@ int tv_audit_start(int file) {
     return pair[0];
 }
 
-/* Waits until the file has everything. 0, or the errno of the first write that failed. */
-int tv_audit_flush(int sock) {
-    char answer = 0;
-    if (send(sock, "", 1, MSG_NOSIGNAL) != 1) return EPIPE;
+/* Waits until the file has everything. The file, for who made it, or -1; err: of the first write that failed, or 0. */
+int tv_audit_flush(struct tv_vm *vm, int *err) {
+    int sock = vm->keep[KEEP_AUDIT], n, file = -1;
+    char answer = 0, control[CMSG_SPACE(sizeof file)];
+    struct iovec iov = {&answer, 1};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
     struct pollfd p = {sock, POLLIN, 0};
-    int n;
+    *err = EPIPE;
+    if (sock < 0 || send(sock, "", 1, MSG_NOSIGNAL) != 1) return -1;
     while ((n = poll(&p, 1, 10000)) < 0 && errno == EINTR) { }
-    return n == 1 && recv(sock, &answer, 1, 0) == 1 ? answer : EPIPE;
+    if (n != 1 || recvmsg(sock, &m, MSG_CMSG_CLOEXEC) != 1 || !CMSG_FIRSTHDR(&m)) return -1;
+    memcpy(&file, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof file);
+    *err = (unsigned char)answer;
+    return file;
 }
 
 void audit_send(struct tv_vm *vm, const char *text, size_t n) { sys6(44, (uint64_t)vm->keep[KEEP_AUDIT], (uintptr_t)text, n, MSG_NOSIGNAL, 0, 0); }

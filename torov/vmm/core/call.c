@@ -198,7 +198,7 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
         const struct tv_argspec *s = &c->arg[i];
         switch (s->kind) {
         case A_FD: case A_ATFD:
-            if (fd_hidden(vm, a[i])) a[i] = (uint64_t)-1;
+            if (fd_hidden(vm, a[i])) a[i] = s->kind == A_ATFD ? (uint64_t)-1 : INT_MAX; /* never open; to signalfd(2), -1 would be a new one */
             break;
         case A_FDSET:
             if (selects_hidden(vm, a[i], (int)a[s->ref])) return -EBADF;

@@ -71,6 +71,7 @@ struct tv_spec {
     uint32_t program_size;
     int audit_fd;             /* socket of tv_audit_start(); 0: none. Taken over, as tty_fd */
     int tty_fd;               /* for the action "ask"; 0: none */
+    int delegate_fd[8];       /* sockets of the policy's delegates, in its order; 0: none. Taken over */
     uint64_t stack_size;      /* bytes; 0: RLIMIT_STACK */
     int loader_fd;            /* image file of the program interpreter (PT_INTERP); 0 or less: none */
     const char *cache;        /* for exec(2): directory of image files, or "" */
@@ -116,7 +117,7 @@ const struct tv_stats *tv_stats(const struct tv_vm *vm);
 int tv_layout(const struct tv_vm *vm, struct tv_region *out, int max);
 void tv_destroy(struct tv_vm *vm);
 int tv_audit_start(int file);
-int tv_audit_flush(int sock);
+int tv_audit_flush(struct tv_vm *vm, int *err); /* the file, or -1 */
 int tv_policy_check(const void *program, uint32_t size);
 int tv_policy_try(const void *program, uint32_t size, const int16_t *actions, int nr, const uint64_t *a, const void *structure,
                   uint32_t structure_size, const char *path0, const char *path1, const void *addr, uint32_t addrlen, int *rule);
@@ -135,6 +136,8 @@ struct tv_mount {
 
 /* Which limit ended the tree: note of tv_jail()'s end. */
 enum tv_limit { TV_LIMIT_WALL = 1, TV_LIMIT_CPU = 2, TV_LIMIT_OUTPUT = 3 };
+
+enum { TV_DELEGATES = 8 };
 
 struct tv_jail {
     uint32_t namespaces;      /* CLONE_NEW*; 0: none, only the supervisor */
@@ -156,3 +159,4 @@ struct tv_jail {
     int shared_fd;            /* of tv_shared_make(); 0: none */
 };
 int tv_jail(const struct tv_jail *jail, struct tv_stop *end);
+int tv_seccomp(struct tv_vm *vm, const void *filter, uint32_t bytes); /* vm: about to run, or NULL */

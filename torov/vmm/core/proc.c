@@ -97,12 +97,17 @@ static int open_again(struct tv_vm *vm, int fd) {
  * be O_PATH. */
 int proc_known(struct tv_vm *vm, int fd, bool cloexec) {
     struct stat st;
-    char name[PATH_MAX], whole[PATH_MAX], *file;
+    char name[PATH_MAX], whole[PATH_MAX], *file, *end;
     if (fstat(fd, &st) || major(st.st_dev) || !S_ISREG(st.st_mode) || !proc_is(fd) || !name_of(fd, name)) return 0;
     snprintf(whole, sizeof whole, "%s", name);
     long id = split(name, &file);
     const struct proc_file *f = proc_files;
     while (f->name && strcmp(f->name, file)) f++;
+    if (id < 0 && (end = strrchr(name, '/')) && !strcmp(end, "/fdinfo") && isdigit((unsigned char)*file) && fd_hidden(vm, strtoul(file, NULL, 10))) {
+        *end = 0;
+        end = strrchr(name, '/');
+        if (end && is_ours(vm, strtol(end + 1, NULL, 10))) return -ENOENT;
+    }
     if (id < 0 || !f->name) return 0;
     bool ours = is_ours(vm, id);
     if (!ours && !f->others) return 0;
@@ -149,7 +154,7 @@ enum proc_link proc_link_of(struct tv_vm *vm, int dir, const char *path) {
     if (!ok) return LINK_OTHER;
     long id = split(name, &file);
     if (exe) return id > 0 && !strcmp(file, "exe") && is_ours(vm, id) ? LINK_EXE : LINK_OTHER;
-    if (id >= 0 || !(end = strrchr(name, '/')) || strcmp(end, "/fd")) return LINK_OTHER;
+    if (id >= 0 || !(end = strrchr(name, '/')) || (strcmp(end, "/fd") && strcmp(end, "/fdinfo"))) return LINK_OTHER;
     *end = 0;
     end = strrchr(name, '/');
     return end && is_ours(vm, strtol(end + 1, NULL, 10)) ? LINK_HIDDEN : LINK_OTHER;
@@ -184,6 +189,12 @@ static int64_t open_held(struct tv_vm *vm, const struct held_path *h, const stru
         return fd < 0 ? -(errno == EINVAL ? EMFILE : errno) : fd;
     }
     int known = made ? 0 : proc_known(vm, h->fd, how->flags & O_CLOEXEC);
+    if (known > 0) { /* the lowest number, as open(2) gives it */
+        int low = fcntl(known, how->flags & O_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, 0);
+        if (low < 0 || low > known) { if (low >= 0) close(low); return known; }
+        close(known);
+        return low;
+    }
     if (known) return known;
     if (made) flags |= O_NOFOLLOW; /* a link that is put there now was not decided upon */
     return host6(2, (uintptr_t)h->sub, flags, how->mode, 0, 0, 0);

@@ -417,11 +417,23 @@ int64_t core_tgkill(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     if ((pid_t)a[1] == gettid() && (pid_t)a[0] == getpid() && ends_us(vm, (int)a[2])) return to_self(vm, (int)a[2], SI_TKILL);
     return sys6(234, a[0], a[1], a[2], 0, 0, 0);
 }
+/* A thread may send itself any si_code, as runtimes do that raise a fault again. On the host it would look like a fault of the
+ * monitor, so it does not go there. */
+static bool sends_fault(int64_t to, const siginfo_t *info) {
+    struct tv_thread *t = tv_me;
+    if (info->si_code <= 0 || (info->si_signo != SIGSEGV && info->si_signo != SIGBUS) || (pid_t)to != gettid()) return false;
+    if (!(t->deferred & BIT(info->si_signo))) t->kept_info[info->si_signo == SIGBUS] = *info;
+    t->deferred |= BIT(info->si_signo);
+    sig_release(t, t->sigmask);
+    return true;
+}
+
 int64_t core_rt_sigqueueinfo(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     siginfo_t info;
     if (tv_copy_in(vm, &info, a[2], sizeof info)) return -EFAULT;
     info.si_signo = (int)a[1];
     if (sig_is_kick((int)a[1], &info)) return -EPERM;
+    if (sends_fault((int64_t)a[0], &info)) return 0;
     return sys6(129, a[0], a[1], (uintptr_t)&info, 0, 0, 0);
 }
 int64_t core_rt_tgsigqueueinfo(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
@@ -429,6 +441,7 @@ int64_t core_rt_tgsigqueueinfo(struct tv_vm *vm, uint64_t a[6], const struct tv_
     if (tv_copy_in(vm, &info, a[3], sizeof info)) return -EFAULT;
     info.si_signo = (int)a[2];
     if (sig_is_kick((int)a[2], &info)) return -EPERM;
+    if ((pid_t)a[0] == getpid() && sends_fault((int64_t)a[1], &info)) return 0;
     return sys6(297, a[0], a[1], a[2], (uintptr_t)&info, 0, 0);
 }
 

@@ -125,6 +125,7 @@ void add_call(struct line *l, struct tv_vm *vm, const struct tv_call *c, int nr,
     for (int i = 0; i < c->nargs; i++) {
         const struct tv_argspec *s = &c->arg[i];
         uint64_t v = a[i];
+        if (i && (nr == 2 || nr == 257) && tv_set_of[nr][i - 1] && i + 1 == c->nargs && !(a[i - 1] & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)))) continue; /* no mode */
         if (s->kind == A_ATFD && i + 1 < c->nargs && (c->arg[i + 1].kind == A_PATH || c->arg[i + 1].kind == A_LOOK) && absolute(vm, a[i + 1])) continue;
         if (!first) add(l, ", ");
         first = false;

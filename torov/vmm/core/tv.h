@@ -165,7 +165,8 @@ struct tv_proc {
 
 /* What hidden descriptors may be, since a link in /proc that the guest makes a path of can lead to them: sockets and KVM's,
  * which cannot be opened again, and O_PATH ones that show nothing which the guest must not read. */
-enum { KEEP_RUNNER, KEEP_AUDIT, KEEP_TTY, KEEP_COUNT };
+#define DELEGATES TV_DELEGATES
+enum { KEEP_RUNNER, KEEP_AUDIT, KEEP_TTY, KEEP_DELEGATE, KEEP_COUNT = KEEP_DELEGATE + DELEGATES };
 
 struct tv_helper { char *cache, *version, *python, *runner; char **envp; }; /* see struct tv_spec */
 

@@ -176,7 +176,8 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     what = "descriptors above the limit (ulimit -n)";
     if (!again && (r = hide_fds(vm, limit))) goto fail;
     what = "descriptors";
-    const int given[KEEP_COUNT] = {[KEEP_RUNNER] = spec->runner_fd, [KEEP_AUDIT] = spec->audit_fd, [KEEP_TTY] = spec->tty_fd};
+    int given[KEEP_COUNT] = {[KEEP_RUNNER] = spec->runner_fd, [KEEP_AUDIT] = spec->audit_fd, [KEEP_TTY] = spec->tty_fd};
+    memcpy(given + KEEP_DELEGATE, spec->delegate_fd, sizeof spec->delegate_fd);
     for (int i = 0; i < KEEP_COUNT; i++) {
         if (given[i] <= 0) continue;
         vm->keep[i] = given[i];
