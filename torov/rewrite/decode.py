@@ -7,6 +7,7 @@ import bisect
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 INSTRUCTION_MAX = 15  # bytes; Intel SDM volume 2A, 2.3.11
 _CHUNK = 4096
@@ -32,6 +33,7 @@ class Decoder:
 
         self._data = data
         self._lite = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64).disasm_lite
+        self._full: Any = None
         self._left = budget
         self._sizes: dict[int, int] = {}
 
@@ -112,6 +114,49 @@ class Decoder:
         lines = self._lite(self._data[at:end], at + bias, count)
         return [(address, size, f"{mnemonic} {operands}".rstrip())
                 for address, size, mnemonic, operands in lines if address - bias < stop]
+
+    def listing(self, at: int, stop: int, limit: int, bias: int) -> list[tuple[int, int, str, str]]:
+        """Disassemble a whole function.
+
+        Args:
+            at: file offset of the first instruction.
+            stop: the last one starts below this offset.
+            limit: no instruction ends after this offset.
+            bias: link-time address minus file offset.
+        Returns:
+            link-time address, size in bytes, mnemonic and operands of each, up to the first bytes that are no
+            instruction.
+        Raises:
+            BudgetSpent: the budget of this file is used up.
+        """
+        lines: list[tuple[int, int, str, str]] = []
+        while at < stop:
+            end = min(at + 4 * _CHUNK, stop + INSTRUCTION_MAX, limit)
+            self._pay(end - at)
+            before = at
+            for line in self._lite(self._data[at:end], at + bias):
+                if line[0] - bias >= stop:
+                    return lines
+                lines.append(line)
+                at = line[0] + line[1] - bias
+            if at == before or end - at >= INSTRUCTION_MAX:
+                break
+        return lines
+
+    def written(self, at: int, size: int) -> tuple[str, ...]:
+        """Return the names of all registers that one instruction writes, also those its text does not show.
+
+        Args:
+            at, size: file offset and bytes of the instruction.
+        """
+        if self._full is None:
+            import capstone
+
+            self._full = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+            self._full.detail = True
+        for made in self._full.disasm(self._data[at:at + size], at, 1):
+            return tuple(made.reg_name(number) for number in made.regs_access()[1])
+        return ()
 
     def _size(self, at: int, limit: int) -> int:
         """Return the size of the instruction at a file offset, 0 if there is none."""

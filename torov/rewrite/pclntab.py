@@ -50,6 +50,34 @@ class Pclntab(LazyTable):
 
     def name(self, addr: int) -> str | None:
         """Return the name of the function that starts at an address, or None."""
+        at = self._func(addr)
+        if at is None:
+            return None
+        start = self._names + struct.unpack_from("<I", self.data, at)[0]
+        end = self.data.find(b"\0", start, min(start + 512, self.limit))
+        return self.data[start:end].decode("utf-8", "replace") if end > start else None
+
+    def all_names(self) -> frozenset[str]:
+        """Return the names of all functions."""
+        found = (self.name(self.start_of(i)) for i in self._index)
+        return frozenset(name for name in found if name is not None)
+
+    def arguments(self, addr: int) -> int | None:
+        """Return the bytes of its caller's frame that a function may write: arguments, results, spilled registers.
+
+        Args:
+            addr: where the function starts.
+        Returns:
+            bytes from the stack pointer at the call on; None if no function starts there or it does not say.
+        """
+        at = self._func(addr)
+        if at is None:
+            return None
+        size: int = struct.unpack_from("<i", self.data, at + 4)[0]
+        return size if size >= 0 else None  # ArgsSizeUnknown is -0x80000000
+
+    def _func(self, addr: int) -> int | None:
+        """Return the file offset behind the entry field of the _func record of the function at an address."""
         low, high = 0, len(self._index)
         while low < high:
             middle = (low + high) // 2
@@ -61,11 +89,7 @@ class Pclntab(LazyTable):
         # second half counts from the table's start, since then from functab itself; so does 1.16.
         origin = self.base if self._names == self.base else self.functab
         at = origin + func + self._word.size
-        if at + 4 > self.limit:
-            return None
-        start = self._names + struct.unpack_from("<I", self.data, at)[0]
-        end = self.data.find(b"\0", start, min(start + 512, self.limit))
-        return self.data[start:end].decode("utf-8", "replace") if end > start else None
+        return at if at + 8 <= self.limit else None
 
 
 def find(image: Image) -> Pclntab | None:
