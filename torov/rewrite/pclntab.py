@@ -71,7 +71,7 @@ class Pclntab(LazyTable):
             bytes from the stack pointer at the call on; None if no function starts there or it does not say.
         """
         at = self._func(addr)
-        if at is None:
+        if at is None or at + 8 > self.limit:
             return None
         size: int = struct.unpack_from("<i", self.data, at + 4)[0]
         return size if size >= 0 else None  # ArgsSizeUnknown is -0x80000000
@@ -89,7 +89,7 @@ class Pclntab(LazyTable):
         # second half counts from the table's start, since then from functab itself; so does 1.16.
         origin = self.base if self._names == self.base else self.functab
         at = origin + func + self._word.size
-        return at if at + 8 <= self.limit else None
+        return at if at + 4 <= self.limit else None
 
 
 def find(image: Image) -> Pclntab | None:
