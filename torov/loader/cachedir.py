@@ -109,6 +109,9 @@ def sweep(base: str, keep: str, limit: int) -> None:
             _unlink(f"{base}/{name}")
             left.remove(name)
             total -= size
+    for name, status in _entries(base):  # what lies beside an image (torov.strict) goes with it
+        if name.endswith(".sites") and f"{name.rsplit('.', 2)[0]}.img" not in left and status.st_mtime < old:
+            _unlink(f"{base}/{name}")
     links = sorted((status.st_mtime, name) for name, status in _entries(f"{base}/by-stat"))
     surplus = {name for _, name in links[: max(0, len(links) - MAX_LINKS)]}
     for mtime, name in links:
