@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from torov.errors import PolicyError
 from torov.policy import parse
-from torov.policy.form import ALWAYS, KILL
+from torov.policy.compile import ALWAYS
 from torov.syscalls import CALLS, DENY, GROUPS, by_name
 
+KILL = -1
 _NAMES = [call.name for call in CALLS]
 _GUARDED = {
     "chroot",
@@ -102,9 +103,7 @@ _RULES = st.lists(st.tuples(_CHOICE, st.lists(_WORD, min_size=1, max_size=6)), m
 
 @settings(max_examples=300)
 @given(default=_CHOICE, rules=_RULES)
-def test_every_decision_is_that_of_a_plain_reading_of_the_rules(
-    default: str, rules: list[tuple[str, list[str]]]
-) -> None:
+def test_every_decision_is_that_of_a_plain_reading_of_the_rules(default: str, rules: list[tuple[str, list[str]]]) -> None:
     rules = [(act, [w for w in words if w not in ALWAYS or act == "allow"]) for act, words in rules]
     rules = [(act, words) for act, words in rules if words]
     spelled: dict[str, object] = {act: act for act in _ANSWER} | {"EACCES": {"errno": "EACCES"}}
@@ -133,8 +132,8 @@ def test_every_decision_is_that_of_a_plain_reading_of_the_rules(
         ({"torov": 1}, 'top level: expected "default", got an object without it'),
         (
             {"torov": 1, "default": "dney"},
-            'default: expected "builtin", "allow", "deny", "kill" or {"errno": name}, got "dney" '
-            "(did you mean deny?)",
+            'default: expected "builtin", "allow", "deny", "kill", "log", "ask", {"errno": name} or '
+            '{"delegate": name}, got "dney" (did you mean deny?)',
         ),
         ({"torov": 1, "default": "deny", "rules": {}}, "rules: expected an array, got an object"),
         ({"torov": 1, "default": "deny", "rules": [[]]}, "rules[0]: expected an object, got an array"),
@@ -152,8 +151,7 @@ def test_every_decision_is_that_of_a_plain_reading_of_the_rules(
         ),
         (
             {"torov": 1, "default": "deny", "rules": [_rule("kill", "exit_group")]},
-            "rules[0].calls[0]: expected a call that can be taken away, got exit_group, which a program "
-            "needs to end or to go on",
+            "rules[0].calls[0]: expected a call that can be taken away, got exit_group, which a program needs to end or to go on",
         ),
         (
             {"torov": 1, "default": "deny", "rules": [{"calls": [1], "action": "kill"}]},
@@ -161,8 +159,7 @@ def test_every_decision_is_that_of_a_plain_reading_of_the_rules(
         ),
         (
             {"torov": 1, "default": "deny", "rules": [_rule({"errno": "EACCESS"}, "read")]},
-            'rules[0].action.errno: expected the name of an error, as EACCES, got "EACCESS" '
-            "(did you mean EACCES?)",
+            'rules[0].action.errno: expected the name of an error, as EACCES, got "EACCESS" (did you mean EACCES?)',
         ),
         (
             {"torov": 1, "default": "deny", "rules": [_rule({"errno": "__name__"}, "read")]},
@@ -170,11 +167,14 @@ def test_every_decision_is_that_of_a_plain_reading_of_the_rules(
         ),
         (
             {"torov": 1, "default": "deny", "rules": [_rule("builtin", "read")]},
-            'rules[0].action: expected "allow", "deny", "kill" or {"errno": name}, got "builtin"',
+            'rules[0].action: expected "allow", "deny", "kill", "log", "ask", {"errno": name} or {"delegate": name}, '
+            'got "builtin"',
         ),
         (
             {"torov": 1, "default": "deny", "ruels": []},
-            'top level: expected one of torov, default, rules, comment, got "ruels" (did you mean rules?)',
+            "top level: expected one of torov, default, extends, rules, strict, limits, environment, arguments, root, mounts, "
+            "network, namespaces, hostname, user, delegates, debug, trace, capabilities, comment, "
+            'got "ruels" (did you mean rules?)',
         ),
     ],
 )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from torov.policy import jsonfile as policy_json
 from torov.errors import PolicyError
+from torov.policy import jsonfile as policy_json
 from torov.policy.jsonfile import MAX_SIZE, Place, parse, read, show
 
 

@@ -92,8 +92,7 @@ def test_names_in_any_case_and_truth_as_string_or_boolean() -> None:
         ),
         (
             {"Hypercalls": [{"Name": "Exit", "Allowed": "False"}]},
-            "Hypercalls[0].Name: expected a call that can be taken away, got exit, which a program needs to "
-            "end or to go on",
+            "Hypercalls[0].Name: expected a call that can be taken away, got exit, which a program needs to end or to go on",
         ),
         ({"Newpid": "yes"}, 'Newpid: expected "True", "False", true or false, got "yes"'),
         ({"Binary": ""}, 'Binary: expected a path, got ""'),

@@ -30,6 +30,18 @@ def read(file: str) -> Place:
     Raises:
         PolicyError: it cannot be read, is not UTF-8, or is not JSON; says where.
     """
+    return parse(file, contents(file))
+
+
+def contents(file: str) -> bytes:
+    """The bytes of a policy file.
+
+    Args:
+        file: path; a pipe will do.
+
+    Raises:
+        PolicyError: it cannot be read, or is too large.
+    """
     try:
         with open(file, "rb") as stream:
             data = stream.read(MAX_SIZE + 1)
@@ -38,7 +50,7 @@ def read(file: str) -> Place:
         raise PolicyError(file, "file", "a policy that can be read", why[:1].lower() + why[1:]) from None
     if len(data) > MAX_SIZE:
         raise PolicyError(file, "file", f"at most {MAX_SIZE} bytes", "more")
-    return parse(file, data)
+    return data
 
 
 def parse(file: str, data: bytes) -> Place:
@@ -199,6 +211,18 @@ class Place:
         if "comment" in found:
             found.pop("comment").text()
         return found
+
+    def entries(self) -> dict[str, Place]:
+        """The members of an object whose names the file chooses.
+
+        Raises:
+            PolicyError: not an object, or a name is there twice.
+        """
+        if not isinstance(self.value, _Object):
+            raise self.error("an object")
+        if self.value.twice is not None:
+            raise self.error("each name once", f"{show(self.value.twice)} twice")
+        return {name: Place(self.file, f"{self.path}.{name}", inside) for name, inside in self.value.items()}
 
     def items(self) -> list[Place]:
         """The items of an array.

@@ -10,10 +10,13 @@ with ToroV's run-time library.
 
 from __future__ import annotations
 
-import errno
+import os
 
+from torov.policy.compile import ALWAYS
+from torov.policy.form import NEEDED, label
 from torov.policy.jsonfile import Place
-from torov.policy.form import ALLOW, ALWAYS, NEEDED, Rule, table
+from torov.policy.model import ALLOWED, DENIED, Action, Rule
+from torov.policy.settings import Settings
 from torov.syscalls import by_name, nearest
 
 KEYS = "Binary MountPoint Newpid Startaddr Debug Hypercalls"
@@ -29,37 +32,15 @@ ToroV's lists name what goes out to the host and never these, and a C library ca
 """
 
 
-class Settings:
-    """What the file says besides its calls; None for what it leaves out.
-
-    Fields:
-        binary: the program's file.
-        mount_point: directory that becomes the root.
-        newpid: run in a PID namespace of its own.
-        startaddr: guest virtual address of the first instruction.
-        debug_allowed: wait for gdb.
-        debug_port: TCP port to wait on.
-    """
-
-    __slots__ = ("binary", "debug_allowed", "debug_port", "mount_point", "newpid", "startaddr")
-
-    def __init__(self) -> None:
-        self.binary: str | None = None
-        self.mount_point: str | None = None
-        self.newpid: bool | None = None
-        self.startaddr: int | None = None
-        self.debug_allowed: bool | None = None
-        self.debug_port: int | None = None
-
-
-def read(top: Place) -> tuple[bytes, Settings]:
+def read(top: Place, lines: list[int]) -> tuple[list[Rule], Action, Settings]:
     """Read a configuration of ToroV.
 
     Args:
         top: the whole document.
+        lines: the line of each item of Hypercalls.
 
     Returns:
-        The table (see policy_rules.table), and the settings.
+        The rules, the default, and the settings.
 
     Raises:
         PolicyError: the document breaks the form.
@@ -70,38 +51,49 @@ def read(top: Place) -> tuple[bytes, Settings]:
         settings.binary = _file(members["Binary"])
     if "MountPoint" in members:
         settings.mount_point = _file(members["MountPoint"])
+        settings.root = beside(top.file, settings.mount_point)
     if "Newpid" in members:
         settings.newpid = _truth(members["Newpid"])
+        if settings.newpid:
+            settings.namespaces = ["pid"]
     if "Startaddr" in members:
         settings.startaddr = _address(members["Startaddr"])
     if "Debug" in members:
         debug = members["Debug"].members("Allowed", "Port", fold=True)
         settings.debug_allowed = _truth(debug["Allowed"])
         settings.debug_port = _port(debug["Port"]) if "Port" in debug else None
-    allowed, refused = _hypercalls(members["Hypercalls"])
     # ToroV answers -1 for a call that is not allowed, and that is -EPERM.
-    rules = [
-        Rule(frozenset(refused), frozenset(), errno.EPERM),
-        Rule(frozenset(allowed | INSIDE), frozenset(), ALLOW),
-    ]
-    return table(rules, errno.EPERM), settings
+    rules = _hypercalls(members["Hypercalls"], lines)
+    rules.append(
+        Rule(INSIDE, frozenset(), ALLOWED, label=f"{top.file}: a program's own memory, signals and thread", literal=True)
+    )
+    return rules, DENIED, settings
 
 
-def _hypercalls(place: Place) -> tuple[set[str], set[str]]:
-    """Names of the calls that the list allows, and of those that it refuses."""
-    sets: dict[bool, set[str]] = {True: set(), False: set()}
-    for item in place.items():
+def beside(file: str, path: str) -> str:
+    """The absolute path of what a configuration names relative to its own place."""
+    return os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(file)), path))
+
+
+def _hypercalls(place: Place, lines: list[int]) -> list[Rule]:
+    """A rule for each call in the list."""
+    rules: list[Rule] = []
+    seen: set[str] = set()
+    for number, item in enumerate(place.items()):
         members = item.members("Name Allowed", fold=True)
         name = members["Name"].text("the name of a call").lower()
         allowed = _truth(members["Allowed"])
         if by_name(name) is None:
             raise members["Name"].error("an x86-64 system call", hint=nearest(name))
-        if name in sets[True] | sets[False]:
+        if name in seen:
             raise members["Name"].error("each call once", f"{name} twice")
         if name in ALWAYS and not allowed:
             raise members["Name"].error("a call that can be taken away", f"{name}, {NEEDED}")
-        sets[allowed].add(name)
-    return sets[True], sets[False]
+        seen.add(name)
+        comment = item.value.get("comment") if isinstance(item.value, dict) else None
+        action = ALLOWED if allowed else DENIED
+        rules.append(Rule(frozenset({name}), frozenset(), action, (), label(place.file, lines, number, comment), item.path))
+    return rules
 
 
 def _truth(place: Place) -> bool:

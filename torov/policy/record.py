@@ -1,0 +1,157 @@
+"""Compiled policies that are kept, so that the start of a program whose policy did not change reads no JSON.
+
+    <cache of images>/policy/<sha256>.pol      mode 0600 in a directory of mode 0700
+
+The name is that of the policy file's path and contents, of this version of torov and of the kernel (profiles ask for
+versions of it). The record says what else was read, by hash, and is used only while those files are unchanged. Only a
+file that belongs to the user and that nobody else can write is used: whoever can write it decides what a program may do.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+
+from torov.loader import cachedir
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FORMAT = 1
+MOST = 256  # records that are kept
+_MAGIC = b"TOROVPOL"
+_LIMIT = 64 << 20
+
+
+def digest(*parts: bytes) -> bytes:
+    """SHA-256 of parts that are told apart."""
+    try:  # hashlib imports OpenSSL, which takes longer than all else here
+        from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        from hashlib import sha256
+    made = sha256()
+    for part in parts:
+        made.update(len(part).to_bytes(8, "little") + part)
+    return bytes(made.digest())
+
+
+def key_of(file: str, data: bytes, capabilities: Iterable[str] | None) -> str:
+    """The name of a policy's record.
+
+    Args:
+        file: as the user gave it.
+        data: its contents.
+        capabilities: that the user gave besides, or None.
+    """
+    from torov import __version__
+
+    given = b"" if capabilities is None else ",".join(["=", *sorted(capabilities)]).encode()
+    release = os.uname().release.encode(errors="surrogateescape")
+    python = sys.version.encode()
+    name, path = os.fsencode(file), os.fsencode(os.path.abspath(file))
+    return digest(__version__.encode(), bytes([FORMAT]), _own(), python, release, given, name, path, data).hex()
+
+
+def _own() -> bytes:
+    """What changes when torov's own files do, in a tree that is being worked on."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    newest = os.stat(f"{os.path.dirname(here)}/calls_x86_64.py").st_mtime_ns
+    with os.scandir(here) as entries:
+        for entry in entries:
+            if entry.name.endswith(".py"):
+                newest = max(newest, entry.stat().st_mtime_ns)
+    return newest.to_bytes(8, "little")
+
+
+def find(key: str) -> dict[str, object] | None:
+    """Read a record.
+
+    Args:
+        key: its name.
+
+    Returns:
+        What keep() was given; None if there is none that can be trusted, or a file that was read for it has changed.
+    """
+    base = cachedir.location()
+    if base is None or cachedir.problem(base) is not None or cachedir.problem(f"{base}/policy") is not None:
+        return None
+    body = _read(f"{base}/policy/{key}.pol")
+    if body is None:
+        return None
+    record = marshal.loads(body)  # written by keep() and not damaged: the hash before it holds
+    for path, wanted in record["files"]:
+        try:
+            with open(path, "rb") as stream:
+                if digest(stream.read()) != wanted:
+                    return None
+        except OSError:
+            return None
+    return dict(record)
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(fd)
+        owned = status.st_uid == os.geteuid() and status.st_mode & 0o170022 == 0o100000
+        if not owned or not len(_MAGIC) + 32 < status.st_size <= _LIMIT:
+            return None
+        data = os.read(fd, status.st_size)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    head = len(_MAGIC) + 32
+    return data[head:] if data[:8] == _MAGIC and data[8:head] == digest(data[head:]) else None
+
+
+def keep(key: str, record: dict[str, object]) -> None:
+    """Write a record, in one step; where no cache can be used nothing happens.
+
+    Args:
+        key: its name.
+        record: of what marshal takes; "files": pairs of path and digest() of what else was read.
+    """
+    base = cachedir.prepare()
+    if base is None:
+        return
+    directory = f"{base}/policy"
+    body = marshal.dumps(record)
+    temporary = f"{directory}/{key}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    try:
+        os.makedirs(directory, 0o700, exist_ok=True)
+        if cachedir.problem(directory) is not None:
+            return
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(fd, _MAGIC + digest(body) + body)
+        finally:
+            os.close(fd)
+        os.replace(temporary, f"{directory}/{key}.pol")
+        _sweep(directory)
+    except OSError:
+        return  # read-only or full: the policy is compiled each time
+
+
+def _sweep(directory: str) -> None:
+    """Leave the youngest records; and no temporary file that lost its writer."""
+    found = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            try:
+                found.append((entry.stat(follow_symlinks=False).st_mtime, entry.path))
+            except OSError:
+                continue
+    records = sorted(item for item in found if item[1].endswith(".pol"))
+    newest = records[-1][0] if records else 0.0
+    stale = [item for item in found if item[1].endswith(".tmp") and item[0] < newest - 3600]
+    for _, path in records[: max(0, len(records) - MOST)] + stale:
+        try:
+            os.unlink(path)
+        except OSError:
+            continue
