@@ -101,6 +101,7 @@ static const char *live_path(void *of, int arg) {
     if (n < 0) {
         h->fd = -1;
         h->err = (int)-n;
+        h->empty = false;
         h->name[0] = 0;
         return NULL;
     }
@@ -209,12 +210,23 @@ static void look_at_all(struct live *l) {
     }
 }
 
+/* A path that no file can have is an error of its own, whatever the policy; it tells nothing about files. */
+static int senseless(const struct live *l) {
+    const struct held *h = l->held;
+    for (int i = 0; h && i < h->npaths; i++) {
+        int e = h->path[i].err;
+        if (!h->path[i].name[0] && (e == EFAULT || e == EBADF || e == ENAMETOOLONG || e == ENOTDIR || e == EXDEV || (e == ENOENT && h->path[i].empty))) return e;
+    }
+    return 0;
+}
+
 int64_t decide_call(struct tv_vm *vm, const struct tv_call *c, uint64_t nr, uint64_t a[6], gva site, bool *go_on) {
     struct live l = {vm, c, (long)nr, a, NULL};
     struct decision d = ask_policy(&l, vm->actions[nr]);
     int64_t r = 0;
     *go_on = false;
     if (d.action == POL_LEARN) look_at_all(&l);
+    if ((d.action == POL_ERRNO || d.action == POL_KILL) && (r = senseless(&l))) { decide_done(); return -r; }
     if (d.action == POL_ASK) d.action = ask(vm, c, (int)nr, a, &d);
     if (d.action != POL_ALLOW) note_decision(vm, c, (int)nr, a, site, &d);
     switch (d.action) {

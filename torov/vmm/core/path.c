@@ -209,8 +209,9 @@ void path_hold(struct tv_vm *vm, int dir, const char *path, enum hold how, uint6
     h->fd = -1;
     h->err = 0;
     h->entry = h->missing = h->empty = false;
+    h->slash = *path && path[end] && end;
     h->name[0] = h->sub[0] = 0;
-    if (!*path) { h->err = ENOENT; return; }
+    if (!*path) { h->err = ENOENT; h->empty = true; return; }
     if (how == HOLD_ENTRY && is_dots(path + at, end - at)) { /* "/", ".", "..": the directory, not to be followed as a link */
         if ((r = resolve(vm, from, path, true, beneath)) < 0) goto none;
         whole(h, r, path);

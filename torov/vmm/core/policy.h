@@ -37,6 +37,7 @@ struct held_path {
     int err;             /* why it could not be resolved: what the call answers if its policy allows it; or 0 */
     bool entry;          /* fd is the parent's: the name's last part is looked up in it */
     bool missing;        /* there is no such entry */
+    bool slash;          /* the path ends with one */
     bool empty;          /* AT_EMPTY_PATH: the descriptor itself */
     char name[PATH_MAX]; /* absolute, for the patterns */
     char sub[NAME_MAX + 32]; /* what the host is given: /proc/self/fd/N or /proc/self/fd/N/NAME */

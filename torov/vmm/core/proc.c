@@ -181,6 +181,7 @@ static int64_t open_held(struct tv_vm *vm, const struct held_path *h, const stru
     bool creates = how->flags & O_CREAT, made = h->missing && creates;
     uint64_t flags = how->flags & ~(uint64_t)O_NOFOLLOW;
     struct stat st;
+    if (creates && h->slash && (!h->err || h->err == ENOTDIR || made)) return -EISDIR;
     if (h->err && !(made && h->err == ENOENT)) return -h->err;
     if (creates && how->flags & O_EXCL && !made) return -EEXIST;
     if (!made && !fstat(h->fd, &st) && S_ISLNK(st.st_mode) && !(how->flags & O_PATH)) return -ELOOP;
