@@ -17,7 +17,7 @@ help:
 	@echo "make clean     remove what was built"
 
 $(VENV)/made: pyproject.toml scripts/need.sh
-	@PYTHON=$(PYTHON) scripts/need.sh gcc python-venv python-headers
+	@PYTHON=$(PYTHON) scripts/need.sh gcc python-venv python-headers libseccomp
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -U pip "setuptools>=77" wheel
 	@touch $@
@@ -28,7 +28,7 @@ $(VENV)/installed: $(VENV)/made $(CORE) setup.py bin/torov $(wildcard torov/*.py
 	@touch $@
 
 $(VENV)/testing: $(VENV)/made
-	@scripts/need.sh static-libc musl-gcc fpc strace objdump xz npm mkfs.ext4 git perl bash ps redis-server sqlite3 python-tests
+	@scripts/need.sh static-libc musl-gcc fpc strace objdump xz npm mkfs.ext4 git perl bash ps bwrap redis-server sqlite3 python-tests
 	@$(BIN)/python -m pip install -q --disable-pip-version-check ".[test]"
 	@touch $@
 

@@ -17,6 +17,9 @@ for name in "$@"; do
         npm) command -v npm >/dev/null || packages="$packages npm" ;;
         qemu) command -v qemu-system-x86_64 >/dev/null || packages="$packages qemu-system-x86" ;;
         objdump) command -v objdump >/dev/null || packages="$packages binutils" ;;
+        libseccomp) # the library alone: pyseccomp loads it
+            "$python" -c 'import ctypes.util, sys; sys.exit(not ctypes.util.find_library("seccomp"))' || packages="$packages libseccomp2" ;;
+        bwrap) command -v bwrap >/dev/null || packages="$packages bubblewrap" ;;
         ps) command -v ps >/dev/null || packages="$packages procps" ;;
         redis-server) command -v redis-benchmark >/dev/null && command -v redis-server >/dev/null || packages="$packages redis-server redis-tools" ;;
         python-tests) # the interpreter's own tests

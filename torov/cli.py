@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 OPTIONS = (
     ("--policy", "FILE", "the policy: JSON in our form or ToroV's (docs/policy.md); default: the built-in policy"),
     ("--jail", "", "confine the monitor: no network, the host's files read-only, own processes (docs/isolation.md)"),
+    ("--no-seccomp", "", "with --policy or --jail: do not filter the monitor's own system calls"),
     ("--stats", "", "after the end, print exits, syscalls by name, patched and trapped hits and times to stderr"),
     ("--layout", "", "before the start, print the guest's memory layout to stderr"),
     ("--json", "", "print --stats and --layout as one JSON document a line"),
@@ -161,6 +162,8 @@ def _exec(words: list[str]) -> int:
     flags = 32 | (2 if "--no-vdso" in given else 0)  # TV_F_OWN: ps(1) shows the program's arguments
     stack = _size(given["--stack"]) if "--stack" in given else 0
     clean_gap = "--strict" not in given
+    image: str | int
+    loader: str | int | None
     image, loader = images_of(line.file, clean_gap=clean_gap)
     cache, version = cache_of(clean_gap)
     actions, program = (policy.actions, getattr(policy, "program", b"")) if policy else (None, b"")
@@ -169,21 +172,20 @@ def _exec(words: list[str]) -> int:
         flags |= 8
     source = policy.source if policy else "the built-in policy"
     held: dict[str, int] = {}
+    around = None
     if policy or "--jail" in given:
-        from torov import jail
+        from torov.jail import Around
 
-        plan = jail.plan(getattr(policy, "jail", None), getattr(policy, "limits", None), "--jail" in given)
-        if plan and plan.supervised:
-            if "--stats" in given:
-                _warm()
-            inside = jail.Held(image, loader)
-            end = jail.enter(plan, inside)
-            if end is not None:  # this is the supervisor
-                if end.note:
-                    _say(f"{line.file}: {jail.limit_line(plan, end.note)} ({source} limits)")
-                return jail.end(end)
-            image, loader, held = inside.image, inside.loader, {"kvm": inside.kvm, "runner": inside.runner}
-            flags |= 64  # TV_F_SEALED
+        around = Around(policy, "--jail" in given, "--no-seccomp" not in given)
+        if around.closed and "--stats" in given:
+            _warm()
+        ended = around.enter(image, loader)
+        if ended is not None:  # this is the supervisor
+            if ended[0]:
+                _say(f"{line.file}: {ended[0]}")
+            return ended[1]
+        image, loader, held = around.image or image, around.loader or loader, around.held
+        flags |= around.flags
     machine = Machine(
         image,
         exe,
@@ -196,11 +198,14 @@ def _exec(words: list[str]) -> int:
         stack_size=stack,
         flags=flags,
         program=program,
-        **held,
+        kvm=held.get("kvm", 0),
+        runner=held.get("runner", 0),
     )
     # not closed: the end of this process, which is next, takes the VM and its memory in one go
     if "--layout" in given:
         _print_layout(machine, "--json" in given)
+    if around:
+        around.seal(machine)
     stop = machine.run(None if "--quiet" in given else lambda notice: _notice(notice, source))
     if stop.kind == KILLED:
         _say(f"killed {line.file}: {stop.text}: {stop.label or f'not allowed by {source}'}")
@@ -248,7 +253,7 @@ def _notice(notice: Stop, source: str) -> None:
 
 
 def _fault(file: str, stop: Stop) -> None:
-    import _signal  # built in: in a jail there is no file to import
+    import _signal  # type: ignore[import-not-found]  # built in: in a jail there is no file to import
 
     names = {value: name for name, value in vars(_signal).items() if name.startswith("SIG") and not name.startswith("SIG_")}
     name = names.get(stop.status, f"signal {stop.status}")

@@ -1,7 +1,7 @@
 """The jail around the monitor, and the limits of a whole run: from a policy's words to what the core does.
 
-``plan()`` reads ``Policy.jail`` and ``Policy.limits``; ``enter()`` splits the process in two: the supervisor, in which it comes back
-with the end of the guest, and the process that goes on in the jail, in which it comes back with None. docs/isolation.md.
+``plan()`` reads ``Policy.jail`` and ``Policy.limits``; ``Around.enter()`` splits the process in two: the supervisor, in which it
+comes back with the end of the guest, and the process that goes on in the jail, in which it comes back with None.
 
 Imported only where there is a policy or ``--jail``; nothing may be imported after ``enter()``: the files are not there any more.
 """
@@ -16,7 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torov.vmm.machine import Stop
+    from torov.policy import Policy
+    from torov.vmm.machine import Machine, Stop
 
 SPACES = {
     "mount": 0x00020000,
@@ -76,7 +77,8 @@ class Plan:
         limits: as Policy.limits.
     """
 
-    __slots__ = ("fresh_root", "gid", "host_readonly", "hostname", "limits", "loopback", "mounts", "root", "root_writable", "spaces", "uid")
+    __slots__ = ("fresh_root", "gid", "host_readonly", "hostname", "limits", "loopback", "mounts", "root", "root_writable",
+                 "spaces", "uid")  # fmt: skip
 
     def __init__(self) -> None:
         self.spaces: tuple[str, ...] = ()
@@ -140,10 +142,16 @@ def plan(jail: Mapping[str, object] | None, limits: Mapping[str, int] | None, wa
     made.uid, made.gid = _number(words.get("uid")), _number(words.get("gid"))
     if os.geteuid() != 0:
         spaces |= {"user"}
-    elif jail is None:
+    elif jail is None and _mapped(NOBODY):
         made.uid = made.gid = NOBODY
     made.spaces = tuple(name for name in SPACES if name in spaces)
     return made
+
+
+def _mapped(uid: int) -> bool:
+    """Whether the user namespace that this process is in already has a user of that number."""
+    with open("/proc/self/uid_map") as lines:
+        return any(int(first) <= uid < int(first) + int(count) for first, _, count in map(str.split, lines))
 
 
 def _names(value: object) -> list[str]:
@@ -160,7 +168,7 @@ def _number(value: object) -> int:
 
 def _mounts(value: object, made: Plan) -> list[Mount]:
     """Policy.jail["mounts"]; one on "/" says what the root is."""
-    found = []
+    found: list[Mount] = []
     for item in value if isinstance(value, (list, tuple)) else ():
         if "bind" in item:
             source = os.path.abspath(str(item["bind"]))
@@ -221,50 +229,90 @@ def advice() -> str:
     return ""
 
 
-class Held:
-    """What a jail has no path to, as descriptors opened before.
+class Around:
+    """All that stands around the monitor of one run: a jail or limits, and the filters on its calls.
+
+    Args:
+        policy: of the run, or None for the built-in one.
+        wanted: --jail was given.
+        filtered: --no-seccomp was not.
 
     Fields:
-        image, loader: image files; loader is None for a static program.
-        kvm, runner: /dev/kvm and torov-runner.
+        closed: nothing can be imported once enter() has returned.
+        image, loader, held, flags: what Machine takes after enter(); None and nothing where that changes nothing.
+
+    Raises:
+        UsageError, MachineError: as plan() and torov.seccomp.load().
     """
 
-    __slots__ = ("image", "kvm", "loader", "runner")
+    __slots__ = ("_filters", "_policy", "closed", "flags", "held", "image", "loader", "plan")
 
-    def __init__(self, image: str, loader: str | None) -> None:
+    def __init__(self, policy: Policy | None, wanted: bool, filtered: bool) -> None:
+        self._policy = policy
+        self.plan = plan(policy.jail if policy else None, policy.limits if policy else None, wanted)
+        self._filters: dict[str, bytes] = {}
+        if filtered:
+            from torov import seccomp
+
+            self._filters = seccomp.load(policy or seccomp.builtin())
+        self.closed = bool(self._filters) or (self.plan is not None and self.plan.supervised)
+        self.image: int | None = None
+        self.loader: int | None = None
+        self.held: dict[str, int] = {}
+        self.flags = 0
+
+    def enter(self, image: str, loader: str | None) -> tuple[str, int] | None:
+        """Go into the jail, and under the first filter.
+
+        Args:
+            image, loader: image files of the program.
+
+        Returns:
+            None in the process that goes on. In its supervisor, when all is over: what to tell the user, or an empty string,
+            and the exit status.
+
+        Raises:
+            MachineError: the kernel refuses something; says what would allow it. Nothing is left then.
+        """
+        if not self.closed:
+            return None
+        import errno  # noqa: F401  # what messages take later
+
+        import torov.syscalls  # noqa: F401
         from torov.vmm import machine
 
         flags = os.O_RDONLY | os.O_CLOEXEC
-        self.kvm = machine.open_kvm()
         self.image = os.open(image, flags)
         self.loader = os.open(loader, flags) if loader is not None else None
-        self.runner = os.open(machine.RUNNER, os.O_PATH | os.O_CLOEXEC)
+        self.held = {"kvm": machine.open_kvm(), "runner": os.open(machine.RUNNER, os.O_PATH | os.O_CLOEXEC)}
+        self.flags = machine.SEALED
+        if self.plan is not None and self.plan.supervised:
+            keep = [self.image, *self.held.values(), *([] if self.loader is None else [self.loader])]
+            end = _split(self.plan, keep, self.held["runner"])
+            if end is not None:
+                return self._told(end), _end(end)
+        if self._filters:
+            machine.seccomp(self._filters["start"])
+        return None
 
-    def all(self) -> list[int]:
-        """The descriptors."""
-        return [self.image, self.kvm, self.runner, *([] if self.loader is None else [self.loader])]
+    def seal(self, guest: Machine) -> None:
+        """Go under the second filter: the guest is about to run."""
+        if self._filters:
+            guest.confine(self._filters["run"])
+
+    def _told(self, end: Stop) -> str:
+        if end.note and self.plan:
+            return f"{limit_line(self.plan, end.note)} ({self._policy.source if self._policy else 'built-in'} limits)"
+        if end.signal == 31:  # SIGSYS
+            return "killed: the monitor made a system call that its own filter does not allow"
+        return ""
 
 
-def enter(made: Plan, held: Held, more: Sequence[int] = ()) -> Stop | None:
-    """Go into the jail.
-
-    Args:
-        made: of plan(); supervised.
-        held: what goes along.
-        more: further descriptors that do.
-
-    Returns:
-        None in the process that goes on; in its supervisor the end of that process: Stop.note says which limit ended it.
-
-    Raises:
-        MachineError: the kernel refuses something; says what would allow it. Nothing is left then.
-    """
-    import errno  # noqa: F401  # what messages take later
-    import torov.syscalls  # noqa: F401
+def _split(made: Plan, keep: Sequence[int], runner: int) -> Stop | None:
     from torov.vmm import machine
 
     try:
-        return machine.jail(made, [*held.all(), *more], held.runner)
+        return machine.jail(made, keep, runner)
     except MachineError as error:
         if error.what.startswith("proc on"):
             why = "this container's own /proc is covered in part, and the kernel gives no other"
@@ -280,7 +328,7 @@ def limit_line(made: Plan, note: int) -> str:
     return f"{what} of {value / 1000:g}s" if name != "output" else f"{what} of {value} bytes"
 
 
-def end(stop: Stop) -> int:
+def _end(stop: Stop) -> int:
     """The exit status of a supervisor; a signal that ended the guest's process ends this one, so that wait(2) tells it."""
     if not stop.signal or stop.note:
         return stop.exit_status

@@ -85,6 +85,16 @@ static bool may_mount(void) {
     return !sys6(125, (uintptr_t)&head, (uintptr_t)now, 0, 0, 0, 0) && now[0].effective & 1u << CAP_SYS_ADMIN; /* capget(2) */
 }
 
+/* No supplementary groups but those given; where a user namespace has given the right up for good, they stay. */
+static int set_groups(size_t n, const gid_t *list) {
+    char word[8] = "";
+    if (!setgroups(n, list)) return 0;
+    int err = errno, fd = open("/proc/self/setgroups", O_RDONLY | O_CLOEXEC);
+    bool denied = fd >= 0 && read(fd, word, 4) == 4 && !strcmp(word, "deny");
+    if (fd >= 0) close(fd);
+    return denied ? 0 : -err;
+}
+
 /* The identity of the program, and no way back. */
 static int drop(const struct tv_jail *j, bool rootless, const char **what) {
     *what = "setgroups, setgid, setuid";
@@ -92,8 +102,8 @@ static int drop(const struct tv_jail *j, bool rootless, const char **what) {
         gid_t gid = j->gid >= 0 ? (gid_t)j->gid : getgid();
         uid_t uid = j->uid >= 0 ? (uid_t)j->uid : getuid();
         if (geteuid() == 0) for (int c = 0; c <= CAP_LAST_CAP; c++) prctl(PR_CAPBSET_DROP, c, 0, 0, 0); /* while we may */
-        if ((geteuid() == 0 && setgroups(1, &gid)) || setresgid(gid, gid, gid) || setresuid(uid, uid, uid)) return -errno;
-    } else if (!rootless && geteuid() == 0 && j->namespaces && setgroups(0, NULL)) {
+        if ((geteuid() == 0 && set_groups(1, &gid)) || setresgid(gid, gid, gid) || setresuid(uid, uid, uid)) return -errno;
+    } else if (!rootless && geteuid() == 0 && j->namespaces && set_groups(0, NULL)) {
         return -errno;
     }
     *what = "user namespace";
