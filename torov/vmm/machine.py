@@ -118,6 +118,7 @@ class Machine:
         audit: socket of audit_start(); it is taken over. 0 for none.
         kvm, runner: descriptors of /dev/kvm and torov-runner, for a jail in which they have no path; taken over. 0 for none.
         tty: descriptor of the terminal for the action "ask"; it is taken over. 0 for none.
+        strict: strict mode's table of the program (torov.strict); empty: not strict.
         delegates: sockets of the components that the policy delegates calls to, in its order; they are taken over.
 
     Raises:
@@ -144,6 +145,7 @@ class Machine:
         program: bytes = b"",
         audit: int = 0,
         tty: int = 0,
+        strict: bytes = b"",
         delegates: Sequence[int] = (),
         kvm: int = 0,
         runner: int = 0,
@@ -171,6 +173,7 @@ class Machine:
         spec.stack_size, spec.flags = stack_size, flags
         spec.program = _ffi.from_buffer(program) if program else _ffi.NULL
         spec.program_size, spec.audit_fd, spec.tty_fd = len(program), audit, tty
+        spec.strict, spec.strict_size = (_ffi.from_buffer(strict) if strict else _ffi.NULL), len(strict)
         spec.delegate_fd = [*delegates]
         spec.cache, spec.cache_version, spec.python = text(cache), text(cache_version), text(sys.executable)
         spec.runner = text(RUNNER)

@@ -260,6 +260,10 @@ static int64_t serve(struct tv_vm *vm, uint64_t nr, uint64_t a[6], gva site) {
     const struct tv_call *c = &tv_calls[nr];
     tv_me->stats.calls[nr]++;
     int64_t r;
+    if (vm->strict && !strict_allows(vm, site, (long)nr)) {
+        strict_kill(vm, c, (int)nr, a, site);
+        return -EPERM;
+    }
     if (vm->actions[nr] && (c->serve > SERVE_NONE || vm->actions[nr] < 0)) {
         bool go_on;
         if (c->serve == SERVE_DENY && vm->actions[nr] > 0) return unserved(vm, c, nr, site);

@@ -71,6 +71,8 @@ struct tv_spec {
     uint32_t program_size;
     int audit_fd;             /* socket of tv_audit_start(); 0: none. Taken over, as tty_fd */
     int tty_fd;               /* for the action "ask"; 0: none */
+    const void *strict;       /* strict mode: the table of torov/strict.py; or NULL */
+    uint32_t strict_size;
     int delegate_fd[8];       /* sockets of the policy's delegates, in its order; 0: none. Taken over */
     uint64_t stack_size;      /* bytes; 0: RLIMIT_STACK */
     int loader_fd;            /* image file of the program interpreter (PT_INTERP); 0 or less: none */

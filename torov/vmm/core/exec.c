@@ -105,7 +105,7 @@ static int script(struct words *argv, char *path, uint8_t *head) {
 }
 
 /* By the cache's index (loader/cache.py): the same key, one readlink(2). */
-static int cached(struct tv_vm *vm, const char *path) {
+static int cached(struct tv_vm *vm, const char *path, int *table) {
     struct stat st;
     char link[PATH_MAX], name[PATH_MAX];
     const struct tv_helper *h = &vm->helper;
@@ -121,6 +121,12 @@ static int cached(struct tv_vm *vm, const char *path) {
     name[len + n] = 0;
     int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd >= 0 && (fstat(fd, &st) || st.st_uid != geteuid() || st.st_mode & 022)) { close(fd); fd = -1; }
+    char *end = strrchr(name, '.');
+    if (fd >= 0 && table && end && (size_t)(end - name) + sizeof ".1.sites" <= sizeof name) { /* torov/strict.py: beside the image */
+        strcpy(end, ".1.sites");
+        *table = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (*table >= 0 && (fstat(*table, &st) || st.st_uid != geteuid() || st.st_mode & 022)) { close(*table); *table = -1; }
+    }
     return fd;
 }
 
@@ -168,7 +174,7 @@ static int made(struct tv_vm *vm, const char *path) {
  * or to Python): then the net serves its calls, and each site is patched at its first trap. */
 static int image_of(struct tv_vm *vm, const char *path, const uint8_t *head) {
     Elf64_Ehdr e;
-    int fd = cached(vm, path);
+    int fd = cached(vm, path, NULL);
     if (fd < 0) fd = vm->flags & TV_F_SEALED ? -ENOEXEC : made(vm, path);
     if (fd != -ENOEXEC || !head) return fd;
     memcpy(&e, head, sizeof e);
@@ -202,7 +208,7 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
     uint8_t head[HEAD + 1];
     char exe[PATH_MAX], use[PATH_MAX], interp[PATH_MAX] = "", real[PATH_MAX];
     struct tv_packed packed = {0};
-    int image = -1, loader = -1, depth = 0;
+    int image = -1, loader = -1, table = -1, depth = 0;
     struct held_path *by = held_path(0) || held_path(1) ? calloc(1, sizeof *by) : NULL;
     if (by) by->fd = -1;
     snprintf(exe, sizeof exe, "%s", path);
@@ -229,10 +235,11 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
     }
     if (!r && memcmp(head, ELFMAG, SELFMAG)) r = -ENOEXEC;
     if (!r) r = interpreter(use, head, interp);
-    if (!r && (image = image_of(vm, use, head)) < 0) r = image;
+    if (!r && vm->strict && (*interp || (image = cached(vm, use, &table)) < 0 || table < 0)) r = -EACCES; /* which sites it has is not known */
+    if (!r && image < 0 && (image = image_of(vm, use, head)) < 0) r = image;
     if (!r && *interp && !(r = head_of(interp, head)) && (loader = image_of(vm, interp, head)) < 0) r = loader;
     if (!r && !realpath(use, real)) r = -errno;
-    if (!r) r = spec_pack(vm, &packed, image, loader, real, depth ? exe : shown, argv.text, argv.bytes, argv.n, envp.text, envp.bytes, envp.n);
+    if (!r) r = spec_pack(vm, &packed, image, loader, table, real, depth ? exe : shown, argv.text, argv.bytes, argv.n, envp.text, envp.bytes, envp.n);
     vm_less_fds(&limit);
     words_free(&argv);
     words_free(&envp);
@@ -252,13 +259,14 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
             int spec = spec_file(&packed);
             vm_less_fds(&limit);
             snprintf(number, sizeof number, "%d", spec);
-            if (spec >= 0 && !keep_open(vm->hw->kvm) && !keep_open(image) && (loader < 0 || !keep_open(loader)) && kept) {
+            if (spec >= 0 && !keep_open(vm->hw->kvm) && !keep_open(image) && (loader < 0 || !keep_open(loader)) && (table < 0 || !keep_open(table)) && kept) {
                 if (by_fd) r = (int)sys6(322, (uint64_t)vm->keep[KEEP_RUNNER], (uintptr_t)"", (uintptr_t)run, (uintptr_t)none, AT_EMPTY_PATH, 0);
                 else r = (int)sys6(59, (uintptr_t)vm->helper.runner, (uintptr_t)run, (uintptr_t)none, 0, 0, 0);
             }
             vm_end(vm, (struct tv_stop){.kind = TV_SIGNALLED, .status = SIGKILL}); /* past the point of no return, as Linux */
         }
     }
+    if (table >= 0) close(table);
     if (image >= 0) close(image);
     if (loader >= 0) close(loader);
     free(packed.data);

@@ -133,6 +133,7 @@ int load_image(struct tv_vm *vm, int fd, bool loader, const char **what) {
         vm->loader_entry = h.entry + bias;
         goto out;
     }
+    vm->image_bias = bias;
     vm->image_lo = h.lo + bias;
     vm->image_hi = h.hi + bias;
     vm->entry = h.entry + bias;

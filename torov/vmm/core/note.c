@@ -105,6 +105,13 @@ static void audit(struct tv_vm *vm, const struct tv_call *c, int nr, const uint6
     audit_send(vm, l.text, l.n);
 }
 
+void note_audit(struct tv_vm *vm, const struct tv_call *c, int nr, const uint64_t a[6], gva site, const struct decision *d, const char *label) {
+    struct line l = {.n = 0};
+    if (vm->keep[KEEP_AUDIT] < 0) return;
+    add_call(&l, vm, c, nr, a);
+    audit(vm, c, nr, a, site, d, l.text, label);
+}
+
 void note_decision(struct tv_vm *vm, const struct tv_call *c, int nr, const uint64_t a[6], gva site, const struct decision *d) {
     struct line l = {.n = 0};
     const char *label = pol_label(vm->program, d->rule);

@@ -17,6 +17,7 @@ struct blob { /* strings follow: exe, execfn, cache, version, python, runner, th
     uint32_t nhelper, nargv, nenvp, rlim_own;
     int32_t keep[KEEP_COUNT];
     uint32_t program; /* bytes, behind cpuid */
+    int32_t strict;   /* descriptor of the table; -1: none */
     int16_t actions[512];
     uint64_t rlim[16][2];
     uint64_t sigmask;
@@ -28,10 +29,10 @@ static char *put(char *at, const void *data, size_t n) {
 }
 
 /* The bytes, in one piece of memory. */
-int spec_pack(struct tv_vm *vm, struct tv_packed *out, int image, int loader, const char *exe, const char *execfn, const char *argv,
+int spec_pack(struct tv_vm *vm, struct tv_packed *out, int image, int loader, int strict, const char *exe, const char *execfn, const char *argv,
               size_t argv_bytes, size_t nargv, const char *envp, size_t envp_bytes, size_t nenvp) {
     const struct tv_helper *h = &vm->helper;
-    struct blob b = {.magic = MAGIC, .flags = vm->flags & 0xffff, .image = image, .loader = loader, .kvm = vm->hw->kvm, .nargv = (uint32_t)nargv, .nenvp = (uint32_t)nenvp};
+    struct blob b = {.magic = MAGIC, .flags = vm->flags & 0xffff, .image = image, .loader = loader, .strict = strict, .kvm = vm->hw->kvm, .nargv = (uint32_t)nargv, .nenvp = (uint32_t)nenvp};
     const char *strings[] = {exe, execfn, h->cache, h->version, h->python, h->runner};
     const void *cpuid = cpu_known(&b.cpuid);
     memcpy(b.actions, vm->actions, sizeof b.actions);
@@ -108,7 +109,16 @@ int tv_runner(int fd) {
     s.flags = b->flags | TV_F_RUNNER | TV_F_OWN;
     if (b->rlim_own & 1u << RLIMIT_STACK) s.stack_size = b->rlim[RLIMIT_STACK][0] < STACK_MOST ? b->rlim[RLIMIT_STACK][0] | 1 : STACK_MOST;
     close(fd);
+    if (b->strict >= 0) {
+        struct stat t;
+        if (fstat(b->strict, &t) || t.st_size > 1 << 28) return 125;
+        s.strict = mmap(NULL, (size_t)t.st_size, PROT_READ, MAP_PRIVATE, b->strict, 0);
+        s.strict_size = (uint32_t)t.st_size;
+        if (s.strict == MAP_FAILED) return 125;
+        close(b->strict);
+    }
     struct tv_vm *vm = tv_create(&s, &why);
+    if (s.strict) munmap((void *)s.strict, s.strict_size);
     free((void *)s.helper_env);
     free((void *)s.argv);
     free((void *)s.envp);

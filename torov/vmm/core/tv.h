@@ -184,6 +184,8 @@ struct tv_vm {
     int keep[KEEP_COUNT];      /* hidden descriptors that the guest's processes and programs inherit; -1: none */
     uint8_t *program;          /* the policy's rules with conditions: policy.h; or NULL */
     uint32_t program_size;
+    uint8_t *strict;           /* strict.c: what each site may make; NULL: anything */
+    uint64_t image_bias;
     uint8_t told[512];         /* refusals of a call that were told */
     bool always[512];          /* "ask" was answered with "always" */
     uint64_t *seen;            /* hashes of what was told: a set */
@@ -371,7 +373,7 @@ void proc_first(struct tv_vm *vm);
 void proc_show(struct tv_vm *vm);
 int mem_slots_again(struct tv_vm *vm);
 struct tv_packed { void *data; size_t size; };
-int spec_pack(struct tv_vm *vm, struct tv_packed *out, int image, int loader, const char *exe, const char *execfn, const char *argv,
+int spec_pack(struct tv_vm *vm, struct tv_packed *out, int image, int loader, int strict, const char *exe, const char *execfn, const char *argv,
               size_t argv_bytes, size_t nargv, const char *envp, size_t envp_bytes, size_t nenvp);
 int spec_file(const struct tv_packed *p);
 int tv_runner(int fd);
@@ -387,6 +389,9 @@ int64_t do_fork(struct tv_vm *vm, struct tv_clone *s);
 int64_t do_share(struct tv_vm *vm, struct tv_clone *s);
 void vm_exit(struct tv_vm *vm, struct tv_exit *x);
 
+int strict_set(struct tv_vm *vm, const void *table, uint32_t size);
+bool strict_allows(const struct tv_vm *vm, gva site, long nr);
+void strict_kill(struct tv_vm *vm, const struct tv_call *c, int nr, const uint64_t a[6], gva site);
 void notice_queue(struct tv_vm *vm, const struct tv_stop *s);
 void audit_send(struct tv_vm *vm, const char *text, size_t n);
 void tv_notice(struct tv_vm *vm, int note, int nr, gva addr, int err);

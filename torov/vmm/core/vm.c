@@ -162,6 +162,8 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     what = "policy";
     if (spec->program && (!(vm->program = malloc(spec->program_size + 1)) || !memcpy(vm->program, spec->program, vm->program_size = spec->program_size) ||
         (r = pol_check(vm->program, vm->program_size)))) goto fail;
+    what = "strict mode's table";
+    if (spec->strict && (r = strict_set(vm, spec->strict, spec->strict_size))) goto fail;
     if ((r = tv_copy_setup())) goto fail;
     vm_more_fds(&limit);
     raised = true;
@@ -481,6 +483,7 @@ void tv_destroy(struct tv_vm *vm) {
         if (vm->keep[i] >= 0) close(vm->keep[i]);
     if (vm->fd_hi) munmap(vm->fd_hi, PG);
     free(vm->program);
+    free(vm->strict);
     free(vm->seen);
     tv_me = NULL;
     mem_destroy(vm);
