@@ -171,6 +171,7 @@ static int protect_piece(struct tv_vm *vm, gva start, gva end, uint64_t arg) {
     size_t i = vma_lower(m, start);
     int prot = (int)arg, old = m->vma[i].prot;
     if (old == prot) return 0;
+    if (m->vma[i].flags & VMA_VDSO && prot & ~PROT_READ) return -EACCES; /* vvar: Linux has no VM_MAYWRITE there */
     int r = vma_split(m, start);
     if (!r) r = vma_split(m, end);
     if (r) return r;
