@@ -130,7 +130,9 @@ static int cached(struct tv_vm *vm, const char *path, int *table) {
     return fd;
 }
 
-/* `python -m torov.prepare PATH` prints the path of the image. No wait of the guest comes between. */
+/* `python -m torov.prepare PATH`, which prints the path of the image; but -m looks for torov in the working directory first, and
+ * that is the guest's. No wait of the guest comes between. */
+static const char prepare[] = "import sys; sys.path.append(sys.argv[1].rsplit('/', 3)[0]); from torov.prepare import main; sys.exit(main(sys.argv[1:]))";
 static int made(struct tv_vm *vm, const char *path) {
     int out[2], status = -1;
     char name[PATH_MAX], ours[PATH_MAX + 64];
@@ -142,7 +144,7 @@ static int made(struct tv_vm *vm, const char *path) {
     if (pipe2(out, O_CLOEXEC)) return -EAGAIN;
     long pid = sys6(56, 0, 0, 0, 0, 0, 0); /* clone without an exit signal */
     if (pid == 0) {
-        const char *argv[] = {vm->helper.python, "-m", "torov.prepare", path, NULL};
+        const char *argv[] = {vm->helper.python, "-P", "-c", prepare, vm->helper.runner, path, NULL};
         uint64_t none = 0;
         sys6(14, SIG_SETMASK, (uintptr_t)&none, 0, 8, 0, 0);
         sys6(33, (uint64_t)out[1], 1, 0, 0, 0, 0);
