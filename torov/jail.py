@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torov.policy import Policy
-    from torov.vmm.machine import Machine, Stop
+    from torov.vmm.machine import Machine
+    from torov.vmm.stop import Stop
 
 SPACES = {
     "mount": 0x00020000,
@@ -236,36 +237,43 @@ class Around:
         policy: of the run, or None for the built-in one.
         wanted: --jail was given.
         filtered: --no-seccomp was not.
+        audited: there is an audit log.
 
     Fields:
         closed: nothing can be imported once enter() has returned.
-        image, loader, held, flags: what Machine takes after enter(); None and nothing where that changes nothing.
+        image, loader, held, shared, flags: what Machine takes after enter(); None and nothing where that changes nothing.
 
     Raises:
         UsageError, MachineError: as plan() and torov.seccomp.load().
     """
 
-    __slots__ = ("_filters", "_policy", "closed", "flags", "held", "image", "loader", "plan")
+    __slots__ = ("_filters", "_policy", "closed", "flags", "held", "image", "loader", "plan", "shared")
 
-    def __init__(self, policy: Policy | None, wanted: bool, filtered: bool) -> None:
+    def __init__(self, policy: Policy | None, wanted: bool, filtered: bool, audited: bool = False) -> None:
         self._policy = policy
         self.plan = plan(policy.jail if policy else None, policy.limits if policy else None, wanted)
         self._filters: dict[str, bytes] = {}
         if filtered:
             from torov import seccomp
 
-            self._filters = seccomp.load(policy or seccomp.builtin())
+            self._filters = seccomp.load(policy or seccomp.builtin(), audited)
         self.closed = bool(self._filters) or (self.plan is not None and self.plan.supervised)
         self.image: int | None = None
         self.loader: int | None = None
         self.held: dict[str, int] = {}
-        self.flags = 0
+        self.flags = self.shared = 0
 
-    def enter(self, image: str, loader: str | None) -> tuple[str, int] | None:
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """What each process of the guest keeps for itself."""
+        return self.plan.limits if self.plan else {}
+
+    def enter(self, image: str, loader: str | None, more: Sequence[int] = ()) -> tuple[str, int] | None:
         """Go into the jail, and under the first filter.
 
         Args:
             image, loader: image files of the program.
+            more: descriptors above 2 that go along.
 
         Returns:
             None in the process that goes on. In its supervisor, when all is over: what to tell the user, or an empty string,
@@ -279,20 +287,22 @@ class Around:
         import errno  # noqa: F401  # what messages take later
 
         import torov.syscalls  # noqa: F401
-        from torov.vmm import machine
+        from torov.vmm import confine, machine
 
-        flags = os.O_RDONLY | os.O_CLOEXEC
-        self.image = os.open(image, flags)
-        self.loader = os.open(loader, flags) if loader is not None else None
-        self.held = {"kvm": machine.open_kvm(), "runner": os.open(machine.RUNNER, os.O_PATH | os.O_CLOEXEC)}
+        self.image = _open(image, os.O_RDONLY)
+        self.loader = _open(loader, os.O_RDONLY) if loader is not None else None
+        limits = self.limits
+        if "output" in limits or "processes" in limits:
+            self.shared = confine.shared_make(limits.get("output", 0), limits.get("processes", 0))
+        self.held = {"kvm": confine.open_kvm(), "runner": _open(machine.RUNNER, os.O_PATH)}
         self.flags = machine.SEALED
         if self.plan is not None and self.plan.supervised:
-            keep = [self.image, *self.held.values(), *([] if self.loader is None else [self.loader])]
-            end = _split(self.plan, keep, self.held["runner"])
+            keep = [*more, self.image, *self.held.values(), self.shared, *([] if self.loader is None else [self.loader])]
+            end = _split(self.plan, keep, self.held["runner"], self.shared)
             if end is not None:
                 return self._told(end), _end(end)
         if self._filters:
-            machine.seccomp(self._filters["start"])
+            confine.seccomp(self._filters["start"])
         return None
 
     def seal(self, guest: Machine) -> None:
@@ -308,11 +318,21 @@ class Around:
         return ""
 
 
-def _split(made: Plan, keep: Sequence[int], runner: int) -> Stop | None:
-    from torov.vmm import machine
+def _open(path: str, flags: int) -> int:
+    """A descriptor above standard error, which the program may have closed."""
+    low = []
+    while (fd := os.open(path, flags | os.O_CLOEXEC)) <= 2:
+        low.append(fd)
+    for unwanted in low:
+        os.close(unwanted)
+    return fd
+
+
+def _split(made: Plan, keep: Sequence[int], runner: int, shared: int) -> Stop | None:
+    from torov.vmm import confine
 
     try:
-        return machine.jail(made, keep, runner)
+        return confine.jail(made, keep, runner, shared)
     except MachineError as error:
         if error.what.startswith("proc on"):
             why = "this container's own /proc is covered in part, and the kernel gives no other"

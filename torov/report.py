@@ -12,6 +12,7 @@ from torov.syscalls import name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `torov patch` works without the compiled core
+    from torov.audit import Row as Decision
     from torov.doctor import Finding
     from torov.rewrite.report import Row
     from torov.vmm.machine import Stop
@@ -61,12 +62,16 @@ def print_stats(stop: Stop, stats: Mapping[str, int], calls: Mapping[int, int]) 
     """Print the counts of one run to standard error. Arguments as stats_document()."""
     console = _console(stderr=True)
     end = f"exit status {stop.status}" if stop.exited else f"ended, status {stop.exit_status}"
-    console.print(f"torov: {end}; {stats['exits']} exits: {stats['hypercalls']} from patched sites, {stats['trapped']} trapped "
-                  f"({stats['late']} patched at their first trap, {stats['gadgets']} gadgets), {stats['faults']} page faults, "
-                  f"{stats['lost']} lost syscalls, {stats['denied']} denied")
-    console.print(f"torov: boot {stats['create_ns'] / 1e6:.2f} ms (KVM {stats['kvm_ns'] / 1e6:.2f}), first exit after "
-                  f"{stats['first_ns'] / 1e6:.2f} ms, run {stats['run_ns'] / 1e6:.2f} ms; {stats['slots']} memslots, "
-                  f"{stats['tables']} page tables")
+    console.print(
+        f"torov: {end}; {stats['exits']} exits: {stats['hypercalls']} from patched sites, {stats['trapped']} trapped "
+        f"({stats['late']} patched at their first trap, {stats['gadgets']} gadgets), {stats['faults']} page faults, "
+        f"{stats['lost']} lost syscalls, {stats['denied']} denied"
+    )
+    console.print(
+        f"torov: boot {stats['create_ns'] / 1e6:.2f} ms (KVM {stats['kvm_ns'] / 1e6:.2f}), first exit after "
+        f"{stats['first_ns'] / 1e6:.2f} ms, run {stats['run_ns'] / 1e6:.2f} ms; {stats['slots']} memslots, "
+        f"{stats['tables']} page tables"
+    )
     table = _table("calls", "syscall", right=1)
     for nr, count in sorted(calls.items(), key=lambda item: (-item[1], item[0])):
         table.add_row(str(count), name_of(nr))
@@ -102,3 +107,19 @@ def print_findings(findings: Iterable[Finding]) -> None:
         mark = "[green]ok[/]" if finding.good else "[red]no[/]" if finding.needed else "[yellow]--[/]"
         table.add_row(mark, finding.what, escape(finding.found), "" if finding.good else finding.advice)
     console.print(table)
+
+
+def print_explain(rows: Iterable[Decision]) -> None:
+    """What ``torov exec --explain`` prints at the end: which rule decided what, and how often.
+
+    Args:
+        rows: as torov.audit.summary() makes them.
+    """
+    console, table = _console(stderr=True), _table("count", "decision", "rule", "for example", right=1)
+    shown = False
+    for row in rows:
+        shown = True
+        table.add_row(
+            str(row.count), escape(row.errno or row.action), escape(row.label or "no rule: the default"), escape(row.example)
+        )
+    console.print(table if shown else "The policy refused nothing, and nothing was logged.")

@@ -62,7 +62,7 @@ class Need:
 
     Fields:
         when: "run": always; "start": until the guest runs; else a feature that the policy allows: "files" (a call with a path),
-            "threads", "processes", "exec", "program" (rules with conditions), "audit", "ask".
+            "open", "fd" (lists of descriptors), "threads", "processes", "exec", "ask", "delegates"; or "audit": there is a log.
         names: the calls.
         tests: conditions on arguments, all of which hold.
         why: the reason.
@@ -126,11 +126,15 @@ NEEDS: tuple[Need, ...] = (
     Need("exec", "prctl", "PR_SET_NO_NEW_PRIVS", (0, MASKED, _LOW, 38)),
     Need("exec", "prctl", "PR_SET_DUMPABLE: a new program is not to be looked into", (0, MASKED, _LOW, 4)),
     Need("files", "openat2 fstat newfstatat fstatfs readlink readlinkat", "what a path leads to, held by a descriptor"),
+    Need("files", "openat", "O_PATH: is it a link of /proc", (2, MASKED, 0x200000, 0x200000)),
     Need("open", "openat", "texts of /proc/self are made of the host's", _READING),
     Need("open", "open", "a file that was decided upon, by its descriptor"),
     Need("open", "read pread64 memfd_create write fchmod dup3", "texts of /proc/self are files in memory"),
     Need("fd", "newfstatat fstat fstatfs readlink", "which descriptor is a list of descriptors"),
-    Need("audit", "sendto", "lines of the audit log"),
+    Need("audit", "sendto", "lines of the audit log", (3, EQ, 0x4000, 0), (4, EQ, 0, 0), (5, EQ, 0, 0)),
+    Need("audit", "poll recvmsg read lseek newfstatat fstat", "the log is read again at the end, for --explain"),
+    Need("delegates", "getrandom sendmsg recvmsg", "a request to a delegate, and its answer"),
+    Need("delegates", "socketpair", "the answer's own way", (0, EQ, 1, 0)),
     Need("ask", "read write", "the question and its answer"),
     Need("start", "openat", "files of the machine, to be read", _READING),
     Need("start", "read pread64 lseek newfstatat fstat readlink getdents64 poll ppoll", "the image file; Python"),
@@ -142,13 +146,14 @@ NEEDS: tuple[Need, ...] = (
 
 SERVED: dict[str, str] = {
     "open": "openat2 open fcntl", "creat": "openat2 open fcntl", "openat": "openat2 open fcntl",
-    "openat2": "openat2 open fcntl", "readlink": "readlinkat", "mlock": "mlock2", "mlockall": "mlock2",
-    "munlockall": "munlock", "mmap": "mmap fstat newfstatat fstatfs", "shmat": "shmat shmctl mmap", "shmdt": "shmdt mmap",
-    "getrlimit": "prlimit64", "setrlimit": "prlimit64", "sendmmsg": "sendmmsg sendmsg", "recvmmsg": "recvmmsg recvmsg",
-    "get_robust_list": "kill", "clone": "", "clone3": "", "fork": "", "vfork": "", "execve": "", "execveat": "",
-    "personality": "", "brk": "", "mprotect": "", "munmap": "", "mremap": "", "madvise": "", "exit": "", "exit_group": "",
-    "rt_sigreturn": "", "rt_sigaction": "", "rt_sigprocmask": "", "sigaltstack": "", "arch_prctl": "", "set_tid_address": "",
-    "set_robust_list": "", "ioctl": "", "fcntl": "fcntl", "prctl": "", "unshare": "",
+    "openat2": "openat2 open fcntl", "readlink": "readlinkat", "mlock": "mlock mlock2", "mlock2": "mlock mlock2",
+    "mlockall": "mlock mlock2", "munlockall": "munlock", "mmap": "mmap fstat newfstatat fstatfs",
+    "shmat": "shmat shmctl mmap", "shmdt": "shmdt mmap", "getrlimit": "prlimit64", "setrlimit": "prlimit64",
+    "sendmmsg": "sendmmsg sendmsg", "recvmmsg": "recvmmsg recvmsg", "get_robust_list": "kill", "clone": "", "clone3": "",
+    "fork": "", "vfork": "", "execve": "", "execveat": "", "personality": "", "brk": "", "mprotect": "", "munmap": "",
+    "mremap": "", "madvise": "", "exit": "", "exit_group": "", "rt_sigreturn": "", "rt_sigaction": "", "rt_sigprocmask": "",
+    "sigaltstack": "", "arch_prctl": "", "set_tid_address": "", "set_robust_list": "", "ioctl": "", "fcntl": "fcntl",
+    "prctl": "", "unshare": "",
 }  # fmt: skip
 """Calls that the core serves by others than themselves; the host's calls that it makes for them (core/*.c)."""
 
@@ -174,8 +179,12 @@ def _own() -> bytes:
     return VERSION.to_bytes(4, "little") + os.stat(__file__).st_mtime_ns.to_bytes(8, "little")
 
 
-def load(policy: Policy) -> dict[str, bytes]:
+def load(policy: Policy, audited: bool = False) -> dict[str, bytes]:
     """The filters of a policy: kept ones, or new ones.
+
+    Args:
+        policy: of the run.
+        audited: there is an audit log.
 
     Returns:
         "start" and "run" to arrays of struct sock_filter.
@@ -183,10 +192,10 @@ def load(policy: Policy) -> dict[str, bytes]:
     Raises:
         MachineError: libseccomp is missing.
     """
-    key = f"seccomp-{_own().hex()}"
+    key = f"seccomp-{_own().hex()}{'-audit' * audited}"
     start, run = policy.extra.get(f"{key}-start"), policy.extra.get(f"{key}-run")
     if start is None or run is None:
-        made = filters(policy.actions, policy.program)
+        made = filters(policy.actions, policy.program, audited)
         start, run = made["start"], made["run"]
         policy.extra[f"{key}-start"] = start
         policy.keep(f"{key}-run", run)
@@ -221,19 +230,22 @@ def features(calls: Iterable[Call], program: bytes) -> set[str]:
     if program or any(arg.kind in ("path", "look") for call in calls for arg in call.args):
         found |= {"files"}
     if program:
-        found |= {"program", "audit", "ask"}
+        found |= {"ask"}
+    if int.from_bytes(program[20:24], "little"):
+        found |= {"delegates"}
     return found
 
 
-def rules(actions: bytes, program: bytes, phase: str) -> Iterator[tuple[int, tuple[Test, ...]]]:
+def rules(actions: bytes, program: bytes, phase: str, audited: bool = False) -> Iterator[tuple[int, tuple[Test, ...]]]:
     """What one phase allows: number of a call and conditions on its arguments; what no pair allows is refused.
 
     Args:
         actions, program: of a Policy.
         phase: "start" or "run".
+        audited: there is an audit log.
     """
     calls = _allowed(actions)
-    have = features(calls, program)
+    have = features(calls, program) | ({"audit"} if audited else set())
     if phase == "start":
         have |= {"start", "open", "files"}
     for need in NEEDS:
@@ -285,7 +297,7 @@ def _steps(program: bytes, nr: int) -> list[tuple[Test, ...]] | None:
     found: list[tuple[Test, ...]] = []
     while True:
         _, nconds, action, _, _ = struct.unpack_from("<HBBHH", program, at)
-        if action in (0, 3, 4, 6):  # allow, log, ask, learn
+        if action in (0, 3, 4, 5, 6):  # allow, log, ask, delegate (which may say: make it), learn
             found += _alternatives([struct.unpack_from("<BBBBHHIIQQQ", program, at + 8 + 40 * i) for i in range(nconds)], program)
         if not nconds:
             return found
@@ -311,9 +323,9 @@ def _alternatives(conds: list[tuple[int, ...]], program: bytes) -> list[tuple[Te
     return [tuple(tests.values()) for tests in found]
 
 
-def filters(actions: bytes, program: bytes = b"") -> dict[str, bytes]:
-    """Make both filters; arguments of a Policy, result and errors as load()."""
-    return {phase: _compiled(list(rules(actions, program, phase)), phase == "run") for phase in ("start", "run")}
+def filters(actions: bytes, program: bytes = b"", audited: bool = False) -> dict[str, bytes]:
+    """Make both filters; arguments as rules(), result and errors as load()."""
+    return {phase: _compiled(list(rules(actions, program, phase, audited)), phase == "run") for phase in ("start", "run")}
 
 
 def _compiled(allowed: list[tuple[int, tuple[Test, ...]]], deadly: bool) -> bytes:

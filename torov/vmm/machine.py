@@ -11,18 +11,18 @@ import sys
 from torov.errors import LoadError, MachineError, NoKVM
 from torov.vmm._core import ffi as _ffi
 from torov.vmm._core import lib as _lib
+from torov.vmm.stop import EXITED as EXITED
+from torov.vmm.stop import KILLED as KILLED
+from torov.vmm.stop import SIGNALLED as SIGNALLED
+from torov.vmm.stop import Stop as Stop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from torov.jail import Plan
-
-EXITED: int = _lib.TV_EXITED
-SIGNALLED: int = _lib.TV_SIGNALLED
-KILLED: int = _lib.TV_KILLED
 FAILED: int = _lib.TV_FAILED
+assert (EXITED, SIGNALLED, KILLED) == (_lib.TV_EXITED, _lib.TV_SIGNALLED, _lib.TV_KILLED)
 """How a guest can end: by exit(2), by a signal, by its policy, because the monitor could not go on."""
 DENIED, UNSERVED, GADGET, NO_TIME = _lib.TV_NOTE_DENIED, _lib.TV_NOTE_UNSERVED, _lib.TV_NOTE_GADGET, _lib.TV_NOTE_TIME
 LOGGED = _lib.TV_NOTE_LOGGED
@@ -36,50 +36,12 @@ RUNNER = os.path.join(os.path.dirname(__file__), "torov-runner")
 SEALED: int = _lib.TV_F_SEALED
 
 
-class Stop:
-    """The end of a guest, or a notice on the way.
-
-    Fields:
-        kind: EXITED, SIGNALLED, KILLED; or 0 for a notice.
-        status: exit status 0-255, or signal number.
-        code, address: si_code and si_addr of a signal; the place of the syscall for a notice.
-        rip: guest address of the next instruction, where it is known.
-        note: DENIED, LOGGED, UNSERVED, GADGET or NO_TIME for a notice, else 0.
-        nr: syscall number for a notice and for KILLED, exception vector for a signal.
-        errno: the error that was answered for DENIED, the host's for NO_TIME.
-        text: for DENIED, LOGGED and KILLED the call with its arguments, as strace(1) writes it.
-        label: the rule that decided, as ``p.json:12 rule 4 (comment)``; empty if none did.
-    """
-
-    __slots__ = ("address", "code", "errno", "kind", "label", "note", "nr", "rip", "status", "text")
-
-    def __init__(self, raw: Any) -> None:
-        notice = raw.kind == _lib.TV_NOTICE
-        self.kind = 0 if notice else int(raw.kind)
-        self.status, self.code, self.note = int(raw.status), int(raw.code), int(raw.note)
-        self.nr, self.address, self.rip, self.errno = int(raw.nr), int(raw.addr), int(raw.rip), int(raw.err)
-        self.text, self.label = _text(raw.text), _text(raw.label)
-
-    @property
-    def exited(self) -> bool:
-        """Whether it ended by exit(2)."""
-        return self.kind == EXITED
-
-    @property
-    def signal(self) -> int:
-        """Number of the signal that ended it, or 0."""
-        return self.status if self.kind == SIGNALLED else 0
-
-    @property
-    def exit_status(self) -> int:
-        """What a shell would show: the guest's own status, or 128 + n after signal n (SIGSYS for KILLED)."""
-        if self.kind == EXITED:
-            return self.status
-        return 128 + (self.status if self.kind == SIGNALLED else 31)
-
-
 def _text(raw: Any) -> str:
     return bytes(_ffi.string(raw)).decode(errors="replace")
+
+
+def _stop(raw: Any) -> Stop:
+    return Stop(raw, _text(raw.text), _text(raw.label))
 
 
 def _check(stop: Any) -> None:
@@ -100,6 +62,17 @@ def _check(stop: Any) -> None:
     raise MachineError(where, err)
 
 
+def _helper_environment() -> list[bytes]:
+    """This environment without Python's relative places: the helper of exec(2) runs in the guest's working directory."""
+    pairs = []
+    for name, value in os.environb.items():
+        if name == b"PYTHONPATH":
+            value = b":".join(place for place in value.split(b":") if place.startswith(b"/"))
+        if not name.startswith(b"PYTHON") or name == b"PYTHONPATH":
+            pairs.append(name + b"=" + value)
+    return pairs
+
+
 class Machine:
     """One guest.
 
@@ -116,8 +89,10 @@ class Machine:
         flags: TV_F_* of core/core.h.
         program: rules with conditions, as torov.policy compiles them, for calls whose action is -2.
         audit: socket of audit_start(); it is taken over. 0 for none.
+        shared, limits: descriptor of shared_make(), taken over, 0 for none; and Policy.limits.
         kvm, runner: descriptors of /dev/kvm and torov-runner, for a jail in which they have no path; taken over. 0 for none.
         tty: descriptor of the terminal for the action "ask"; it is taken over. 0 for none.
+        start: link-time address of the first instruction, in place of the program's entry; 0: the entry.
         strict: strict mode's table of the program (torov.strict); empty: not strict.
         delegates: sockets of the components that the policy delegates calls to, in its order; they are taken over.
 
@@ -145,10 +120,13 @@ class Machine:
         program: bytes = b"",
         audit: int = 0,
         tty: int = 0,
+        start: int = 0,
         strict: bytes = b"",
         delegates: Sequence[int] = (),
         kvm: int = 0,
         runner: int = 0,
+        shared: int = 0,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
         keep = []
 
@@ -173,13 +151,18 @@ class Machine:
         spec.stack_size, spec.flags = stack_size, flags
         spec.program = _ffi.from_buffer(program) if program else _ffi.NULL
         spec.program_size, spec.audit_fd, spec.tty_fd = len(program), audit, tty
+        spec.start = start
         spec.strict, spec.strict_size = (_ffi.from_buffer(strict) if strict else _ffi.NULL), len(strict)
         spec.delegate_fd = [*delegates]
         spec.cache, spec.cache_version, spec.python = text(cache), text(cache_version), text(sys.executable)
         spec.runner = text(RUNNER)
-        spec.helper_env = vector([key + b"=" + value for key, value in os.environb.items()])
+        spec.helper_env = vector(_helper_environment())
         self._stop = _ffi.new("struct tv_stop *")
-        spec.kvm_fd, spec.runner_fd = kvm, runner
+        spec.kvm_fd, spec.runner_fd, spec.shared_fd = kvm, runner, shared
+        most = limits or {}
+        spec.most_memory, spec.most_threads = most.get("memory", 0), most.get("threads", 0)
+        spec.file_size, spec.descriptors = most.get("file-size", 0), most.get("descriptors", 0)
+        spec.cpu_seconds = (most["cpu"] + 999) // 1000 + 1 if "cpu" in most else 0  # the supervisor comes first
         spec.image_fd = image if isinstance(image, int) else os.open(image, os.O_RDONLY | os.O_CLOEXEC)
         spec.loader_fd = -1
         try:
@@ -211,13 +194,15 @@ class Machine:
             kind = _lib.tv_run(self._vm, self._stop)
             if kind != _lib.TV_NOTICE:
                 _check(self._stop)
-                return Stop(self._stop)
+                return _stop(self._stop)
             if on_notice is not None:
-                on_notice(Stop(self._stop))
+                on_notice(_stop(self._stop))
 
     def confine(self, filter: bytes) -> None:
         """Restrict this process to the calls of a filter, now that the guest is about to run; errors as seccomp()."""
-        _seccomp(self._vm, filter)
+        from torov.vmm import confine
+
+        confine.seccomp(filter, self._vm)
 
     def stats(self) -> dict[str, int]:
         """What was counted so far: the fields of struct tv_stats (core/core.h) but for the calls."""
@@ -302,58 +287,3 @@ def probe(loops: int = 2000) -> dict[str, int]:
     if _lib.tv_probe(info, why, loops):
         _check(why)
     return {name: int(getattr(info, name)) for name, _ in _ffi.typeof("struct tv_host_info").fields}
-
-
-def jail(made: Plan, keep: Sequence[int], runner: int, shared: int = 0) -> Stop | None:
-    """Split this process in two, of which one goes on in a jail; arguments, result and errors as torov.jail.enter()."""
-    alive: list[Any] = []
-
-    def text(value: str | None) -> Any:
-        alive.append(_ffi.NULL if value is None else _ffi.new("char[]", os.fsencode(value)))
-        return alive[-1]
-
-    spec, end = _ffi.new("struct tv_jail *"), _ffi.new("struct tv_stop *")
-    mounts = _ffi.new("struct tv_mount[]", len(made.mounts) or 1)
-    for raw, mount in zip(mounts, made.mounts, strict=False):
-        raw.kind, raw.writable, raw.to, raw.size = mount.kind, mount.writable, text(mount.to), mount.size
-        setattr(raw, "from", text(mount.source))
-    spec.namespaces, spec.drop, spec.whole = made.namespaces, bool(made.spaces), True
-    spec.root, spec.root_writable, spec.fresh_root = text(made.root), made.root_writable, made.fresh_root
-    spec.host_readonly, spec.mounts, spec.nmounts = made.host_readonly, mounts, len(made.mounts)
-    spec.loopback, spec.hostname, spec.uid, spec.gid = made.loopback, text(made.hostname), made.uid, made.gid
-    kept = _ffi.new("int[]", sorted(fd for fd in keep if fd > 2))
-    spec.keep, spec.nkeep, spec.runner_fd, spec.shared_fd = kept, len(kept) if made.spaces else -1, runner, shared
-    spec.wall_ns, spec.cpu_ns = made.limits.get("wall", 0) * 1000000, made.limits.get("cpu", 0) * 1000000
-    side = _lib.tv_jail(spec, end)
-    _check(end)
-    return Stop(end) if side else None
-
-
-def open_kvm() -> int:
-    """A descriptor of /dev/kvm.
-
-    Raises:
-        NoKVM: it is missing or not for us.
-    """
-    try:
-        return os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise NoKVM("/dev/kvm", error.errno or 0, "run `torov doctor` to see what is missing") from None
-
-
-def seccomp(filter: bytes) -> None:
-    """Restrict this process, and what it starts, to the calls of a filter.
-
-    Args:
-        filter: an array of struct sock_filter.
-
-    Raises:
-        MachineError: the kernel refuses it.
-    """
-    _seccomp(_ffi.NULL, filter)
-
-
-def _seccomp(vm: Any, filter: bytes) -> None:
-    error = -int(_lib.tv_seccomp(vm, _ffi.from_buffer(filter), len(filter)))
-    if error:
-        raise MachineError("the filter on the monitor (seccomp)", error, "--no-seccomp goes without")

@@ -47,6 +47,7 @@ static uint64_t iovec(struct tv_vm *vm, gva addr, uint32_t count, struct iovec *
         out[i].iov_base = (void *)(uintptr_t)tv_ptr(vm, base);
         if (room && out[i].iov_len > room && !too_long(base, out[i].iov_len)) out[i].iov_len = room;
     }
+    if (tv_me->budget) limit_iov(out, count);
     return (uintptr_t)out;
 }
 
@@ -273,7 +274,7 @@ static int64_t serve(struct tv_vm *vm, uint64_t nr, uint64_t a[6], gva site) {
     if (c->serve == SERVE_DENY) return unserved(vm, c, nr, site);
     if (c->serve == SERVE_NONE) return -ENOSYS;
     if (c->serve == SERVE_HOST) {
-        r = tv_host(vm, (long)nr, a, c);
+        r = vm->shared ? limit_host(vm, (long)nr, a, c) : tv_host(vm, (long)nr, a, c);
     } else {
         if (c->mm) pthread_mutex_lock(&vm->mm);
         r = c->core(vm, a, c);

@@ -71,6 +71,7 @@ struct tv_spec {
     uint32_t program_size;
     int audit_fd;             /* socket of tv_audit_start(); 0: none. Taken over, as tty_fd */
     int tty_fd;               /* for the action "ask"; 0: none */
+    uint64_t start;           /* link-time address to start at; 0: the program's entry */
     const void *strict;       /* strict mode: the table of torov/strict.py; or NULL */
     uint32_t strict_size;
     int delegate_fd[8];       /* sockets of the policy's delegates, in its order; 0: none. Taken over */
@@ -82,6 +83,12 @@ struct tv_spec {
     const char *runner;       /* program that goes on after exec(2) */
     const char *const *helper_env; /* environment of these two, NULL-terminated */
     int kvm_fd;               /* an open /dev/kvm, for a process that may not open it any more; 0: none */
+    int shared_fd;            /* of tv_shared_make(); 0: none. Taken over */
+    uint64_t most_memory;     /* limits, 0: none. Bytes that can be filled, but for the stack */
+    uint64_t file_size;       /* RLIMIT_FSIZE */
+    uint32_t most_threads;    /* of each process */
+    uint32_t descriptors;     /* RLIMIT_NOFILE */
+    uint32_t cpu_seconds;     /* RLIMIT_CPU */
     int runner_fd;            /* O_PATH of the runner, where its path will not be there; 0: none. Taken over */
     uint32_t flags;           /* TV_F_* */
 };
@@ -161,4 +168,5 @@ struct tv_jail {
     int shared_fd;            /* of tv_shared_make(); 0: none */
 };
 int tv_jail(const struct tv_jail *jail, struct tv_stop *end);
+int tv_shared_make(uint64_t output, uint32_t processes); /* bytes, number; 0: not limited */
 int tv_seccomp(struct tv_vm *vm, const void *filter, uint32_t bytes); /* vm: about to run, or NULL */

@@ -80,7 +80,7 @@ static int64_t limit(struct tv_vm *vm, unsigned res, gva new, gva old) {
     struct { uint64_t cur, max; } was, want;
     if (new && tv_copy_in(vm, &want, new, sizeof want)) return -EFAULT;
     if (res >= RLIM_NLIMITS) return -EINVAL;
-    if (res == RLIMIT_NOFILE) { /* the monitor's descriptors lie above the soft limit: the hard one stays on the host */
+    if (res == RLIMIT_NOFILE || vm->limited & 1u << res) { /* the monitor's descriptors lie above the soft limit: the hard one stays on the host */
         struct { uint64_t cur, max; } host;
         vm_hold_fds();
         int64_t r = sys6(302, 0, res, 0, (uintptr_t)&host, 0, 0);
@@ -88,7 +88,7 @@ static int64_t limit(struct tv_vm *vm, unsigned res, gva new, gva old) {
         was.cur = host.cur;
         was.max = vm->rlim_own & 1u << res ? vm->rlim[res].max : host.max;
         if (new) {
-            r = want.cur > want.max ? -EINVAL : want.max > was.max && geteuid() ? -EPERM : 0;
+            r = want.cur > want.max ? -EINVAL : want.max > was.max && (geteuid() || vm->limited & 1u << res) ? -EPERM : 0;
             if (want.max > host.max) host.max = want.max;
             host.cur = want.cur;
             if (!r) r = sys6(302, 0, res, (uintptr_t)&host, 0, 0, 0);
@@ -123,6 +123,7 @@ int64_t core_setrlimit(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c)
     return a[1] ? limit(vm, (unsigned)a[0], a[1], 0) : -EFAULT;
 }
 int64_t core_prlimit64(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
+    if ((pid_t)a[0] && (pid_t)a[0] != getpid() && a[2] && vm->limited & 1u << (a[1] & 31)) return -EPERM;
     if ((pid_t)a[0] && (pid_t)a[0] != getpid()) return sys6(302, a[0], a[1], tv_ptr(vm, a[2]), tv_ptr(vm, a[3]), 0, 0);
     return limit(vm, (unsigned)a[1], a[2], a[3]);
 }

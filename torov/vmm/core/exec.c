@@ -132,7 +132,7 @@ static int cached(struct tv_vm *vm, const char *path, int *table) {
 
 /* `python -m torov.prepare PATH`, which prints the path of the image; but -m looks for torov in the working directory first, and
  * that is the guest's. No wait of the guest comes between. */
-static const char prepare[] = "import sys; sys.path.append(sys.argv[1].rsplit('/', 3)[0]); from torov.prepare import main; sys.exit(main(sys.argv[1:]))";
+static const char prepare[] = "import sys; sys.path.append(sys.argv[1].rsplit('/', 3)[0]); from torov.prepare import main; raise SystemExit(main(sys.argv[1:]))";
 static int made(struct tv_vm *vm, const char *path) {
     int out[2], status = -1;
     char name[PATH_MAX], ours[PATH_MAX + 64];

@@ -108,6 +108,7 @@ int __lsan_do_recoverable_leak_check(void);
 static void __attribute__((noreturn)) finish(struct tv_vm *vm) {
     struct tv_proc *p = tv_me->proc;
     struct tv_stop *e = &p->end;
+    limit_give(vm, p->slot);
     int status = e->kind == TV_EXITED ? e->status : 127, sig = e->kind == TV_SIGNALLED ? e->status : e->kind == TV_KILLED ? SIGSYS : 0;
     if (!p->shares && !p->shared_fds && __lsan_do_recoverable_leak_check()) status = 66, sig = 0;
     if (p->shares) {
@@ -186,6 +187,8 @@ int64_t do_fork(struct tv_vm *vm, struct tv_clone *s) {
     int r;
     if ((r = cpu_get_fpu(t->cpu, s->fpu)) || (r = cpu_get_base(t->cpu, false, &fs)) || (r = cpu_get_base(t->cpu, true, &gs))) return r;
     if (flags & CLONE_VFORK && (r = vfork_pipe(vm, pair))) return r;
+    int slot = limit_take(vm);
+    if (slot < 0) { close(pair[0]), close(pair[1]); return slot; }
     sys6(14, SIG_SETMASK, (uintptr_t)&all, (uintptr_t)&old, 8, 0, 0);
     vm_hold_fds();
     pthread_mutex_lock(&vm->mm);
@@ -201,6 +204,8 @@ int64_t do_fork(struct tv_vm *vm, struct tv_clone *s) {
         pthread_mutex_unlock(&vm->lock);
         pthread_mutex_unlock(&vm->mm);
         vm_free_fds();
+        if (pid > 0) limit_made(vm, slot, pid);
+        else limit_give(vm, slot);
         sys6(14, SIG_SETMASK, (uintptr_t)&old, 0, 8, 0, 0);
         if (pid > 0 && flags & CLONE_PIDFD) {
             int fd = (int)sys6(SYS_pidfd_open, (uint64_t)pid, 0, 0, 0, 0, 0);
@@ -213,6 +218,7 @@ int64_t do_fork(struct tv_vm *vm, struct tv_clone *s) {
         return r;
     }
     const char *what;
+    limit_mine(vm, t->proc, slot);
     t->tid = gettid();
     t->clear_tid = flags & CLONE_CHILD_CLEARTID ? s->child_tid : 0;
     t->left = false;
@@ -251,6 +257,7 @@ static void __attribute__((noreturn, noinline)) shared_main(struct tv_thread *t)
     tv_me = t;
     pthread_mutex_lock(&vm->lock);
     t->tid = t->proc->pid = gettid();
+    limit_mine(vm, t->proc, t->proc->slot);
     s->state = 1;
     pthread_cond_broadcast(&s->go);
     while (s->state == 1) pthread_cond_wait(&s->go, &vm->lock);
@@ -365,7 +372,8 @@ int64_t do_share(struct tv_vm *vm, struct tv_clone *args) {
     struct tv_clone *s = NULL;
     bool vfork = args->flags & CLONE_VFORK;
     if (args->flags & ~OK_FLAGS) return -EINVAL;
-    int r = -ENOMEM;
+    int r = -ENOMEM, slot = limit_take(vm);
+    if (slot < 0) return slot;
     pthread_mutex_lock(&vm->lock);
     p = proc_new(args->flags & CLONE_SIGHAND ? me->proc->sig : NULL);
     if (p && !(args->flags & CLONE_SIGHAND)) memcpy(p->sig->act, me->proc->sig->act, sizeof p->sig->act);
@@ -380,6 +388,7 @@ int64_t do_share(struct tv_vm *vm, struct tv_clone *args) {
     t->altstack = vfork ? me->altstack : (struct tv_altstack){.flags = 2}; /* copy_process(): CLONE_VM without CLONE_VFORK */
     if (s->flags & CLONE_CHILD_CLEARTID) t->clear_tid = s->child_tid;
     p->child = p->shares = true;
+    p->slot = slot;
     p->threads = t;
     p->alive = 1;
     if ((r = thread_prepare(vm, t, s))) goto fail;
@@ -407,6 +416,7 @@ int64_t do_share(struct tv_vm *vm, struct tv_clone *args) {
         while (vfork && s->state < 5 && !me->proc->end.kind) pthread_cond_wait(&vm->changed, &vm->lock);
     } else {
         pid = -s->fd;
+        limit_give(vm, slot);
     }
     bool ours = s->state == 4 || (vfork && s->state == 5);
     pthread_mutex_unlock(&vm->lock);
@@ -414,6 +424,7 @@ int64_t do_share(struct tv_vm *vm, struct tv_clone *args) {
     if (ours) free(s);
     return pid;
 fail:
+    limit_give(vm, slot);
     if (t && t->cpu) thread_give_cpu(vm, me->proc, t->cpu);
     pthread_mutex_lock(&vm->lock);
     if (p) p->threads = NULL;

@@ -44,6 +44,7 @@ static bool is_data(int prot, int flags) { return prot & PROT_WRITE && !(flags &
 /* RLIMIT_AS and RLIMIT_DATA, as far as the guest set them itself: may such a mapping take the place [start, end)? */
 bool map_room(const struct tv_vm *vm, gva start, gva end, int prot, int flags) {
     uint64_t all = 0, data = 0;
+    if (!limit_memory(vm, start, end, prot, flags)) return false;
     if (!(vm->rlim_own & (1u << RLIMIT_AS | 1u << RLIMIT_DATA))) return true;
     for (size_t i = 0; i < vm->mem.nvma; i++) { /* what stays, of what there is; the stack grows only as it is used */
         const struct tv_vma *v = &vm->mem.vma[i];
@@ -171,6 +172,7 @@ static int protect_piece(struct tv_vm *vm, gva start, gva end, uint64_t arg) {
     size_t i = vma_lower(m, start);
     int prot = (int)arg, old = m->vma[i].prot;
     if (old == prot) return 0;
+    if (prot & PROT_WRITE && !limit_memory(vm, start, end, prot, m->vma[i].flags)) return -ENOMEM;
     if (m->vma[i].flags & VMA_VDSO && prot & ~PROT_READ) return -EACCES; /* vvar: Linux has no VM_MAYWRITE there */
     int r = vma_split(m, start);
     if (!r) r = vma_split(m, end);
@@ -249,6 +251,7 @@ int64_t core_mremap(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
         if (new & PG_MASK) return -EINVAL;
         if (!in_window(vm, new, new_len)) return new < TV_MIN ? -EPERM : -EINVAL;
         if (new < old + old_len && old < new + new_len) return -EINVAL;
+        if (new_len > old_len && !limit_memory(vm, new, new + new_len - old_len, v.prot, v.flags)) return -ENOMEM;
         if (!vma_free(m, new, new + new_len)) { int r = map_none(vm, new, new + new_len); if (r) return r; }
         if (new_len < old_len) {
             int r = map_none(vm, old + new_len, old + old_len);

@@ -201,6 +201,14 @@ int pol_check(const void *program, uint32_t size) {
     return 0;
 }
 
+bool pol_asks(const uint8_t *p) {
+    const uint32_t *index = at(p, ((const struct pol_head *)p)->index);
+    for (int nr = 0; nr < 512; nr++)
+        for (const struct pol_step *s = index[nr] ? at(p, index[nr]) : NULL; s; s = s->nconds ? next_step(s) : NULL)
+            if (s->action == POL_ASK) return true;
+    return false;
+}
+
 int tv_policy_check(const void *program, uint32_t size) { return pol_check(program, size); }
 
 /* What the core decides about a call whose paths are resolved and whose structures are given: for tests against a model. */

@@ -76,6 +76,7 @@ struct subject {
 struct decision pol_decide(const uint8_t *p, struct subject *s);
 bool pol_matches(const char *pattern, const char *path);
 int pol_check(const void *p, uint32_t size);
+bool pol_asks(const uint8_t *p); /* is there an action "ask"? */
 const char *pol_label(const uint8_t *p, int rule);
 
 /* path.c */

@@ -1,6 +1,7 @@
 /* A struct tv_spec as bytes in a memfd, for the runner that goes on after exec(2). */
 #include "tv.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -14,7 +15,8 @@ struct blob { /* strings follow: exe, execfn, cache, version, python, runner, th
     uint32_t magic, flags;
     int32_t image, loader, kvm;
     uint32_t cpuid; /* bytes behind this */
-    uint32_t nhelper, nargv, nenvp, rlim_own;
+    uint32_t nhelper, nargv, nenvp, rlim_own, limited, most_threads;
+    uint64_t most_memory;
     int32_t keep[KEEP_COUNT];
     uint32_t program; /* bytes, behind cpuid */
     int32_t strict;   /* descriptor of the table; -1: none */
@@ -40,6 +42,7 @@ int spec_pack(struct tv_vm *vm, struct tv_packed *out, int image, int loader, in
     memcpy(b.keep, vm->keep, sizeof b.keep);
     b.program = vm->program_size;
     b.rlim_own = vm->rlim_own;
+    b.limited = vm->limited, b.most_threads = vm->most_threads, b.most_memory = vm->most_memory;
     b.sigmask = tv_me->sigmask;
     size_t n = sizeof b + b.cpuid + b.program + argv_bytes + envp_bytes;
     for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) n += strlen(strings[i]) + 1;
@@ -60,14 +63,28 @@ int spec_pack(struct tv_vm *vm, struct tv_packed *out, int image, int loader, in
 /* The memfd. The caller sees to it that nothing of the guest shares the table of descriptors any more: what is in it decides
  * about the policy. */
 int spec_file(const struct tv_packed *p) {
-    int fd = memfd_create("torov-exec", 0);
+    int fd = memfd_create("torov-exec", MFD_ALLOW_SEALING);
+    struct rlimit size, most;
+    getrlimit(RLIMIT_FSIZE, &size); /* the guest's own, and not about this */
+    most = (struct rlimit){size.rlim_max, size.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &most);
     for (size_t done = 0; fd >= 0 && done < p->size;) {
         ssize_t w = write(fd, (char *)p->data + done, p->size - done);
         if (w < 0 && errno == EINTR) continue;
-        if (w <= 0) { close(fd); return -EIO; }
+        if (w <= 0) { close(fd); fd = -1; errno = EIO; break; }
         done += (size_t)w;
     }
-    return fd < 0 ? -errno : fd;
+    int err = errno;
+    setrlimit(RLIMIT_FSIZE, &size);
+    if (fd < 0) return -err;
+    /* another process of the guest can open it by /proc/PID/fd: what it holds is looked at once nothing can be written any more */
+    const void *now = MAP_FAILED;
+    if (!fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) now = mmap(NULL, p->size, PROT_READ, MAP_PRIVATE, fd, 0);
+    bool same = now != MAP_FAILED && !memcmp(now, p->data, p->size);
+    if (now != MAP_FAILED) munmap((void *)(uintptr_t)now, p->size);
+    if (same) return fd;
+    close(fd);
+    return -EPERM;
 }
 
 static const char **list(char **at, char *end, uint32_t n) {
@@ -103,6 +120,7 @@ int tv_runner(int fd) {
     s.actions = b->actions;
     s.program = b->program ? (char *)(b + 1) + b->cpuid : NULL;
     s.program_size = b->program;
+    s.shared_fd = b->keep[KEEP_SHARED];
     s.runner_fd = b->flags & TV_F_SEALED ? b->keep[KEEP_RUNNER] : 0;
     s.audit_fd = b->keep[KEEP_AUDIT], s.tty_fd = b->keep[KEEP_TTY];
     memcpy(s.delegate_fd, b->keep + KEEP_DELEGATE, sizeof s.delegate_fd);
@@ -133,6 +151,7 @@ int tv_runner(int fd) {
     vm->proc->child = true;
     memcpy(vm->rlim, b->rlim, sizeof b->rlim);
     vm->rlim_own = b->rlim_own;
+    vm->limited = b->limited, vm->most_threads = b->most_threads, vm->most_memory = b->most_memory;
     tv_me = vm->proc->threads;
     tv_me->sigmask = b->sigmask;
     sig_start(vm);

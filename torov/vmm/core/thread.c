@@ -283,7 +283,7 @@ static int64_t new_thread(struct tv_vm *vm, struct tv_clone *args) {
     sys6(14, SIG_SETMASK, (uintptr_t)&all, (uintptr_t)&old, 8, 0, 0); /* inherited, until the thread is known */
     pthread_mutex_lock(&vm->lock);
     p->pthreads++;
-    r = -pthread_create(&t->pthread, &attr, thread_main, t);
+    r = vm->most_threads && (uint32_t)p->pthreads >= vm->most_threads ? -EAGAIN : -pthread_create(&t->pthread, &attr, thread_main, t);
     sig_libc(p);
     pthread_attr_destroy(&attr);
     if (r) {

@@ -127,6 +127,7 @@ struct tv_thread {
     gva fault_addr; uint64_t fault_rip, fault_rcx; unsigned fault_again, vanish_again;
     struct tv_stats stats;
     struct tv_clone *start;     /* until the thread runs */
+    uint64_t budget;            /* bytes that a call may write, plus 1; 0: any */
     struct held *held;          /* policy.h: what a rule with conditions has read of the call that is served; or NULL */
 };
 
@@ -161,12 +162,13 @@ struct tv_proc {
     bool child;                /* there is no Python above it */
     bool shares;               /* the VM of its parent */
     bool shared_fds;           /* CLONE_FILES: with its parent */
+    int slot;                  /* limit.c: its place among the processes of the tree */
 };
 
 /* What hidden descriptors may be, since a link in /proc that the guest makes a path of can lead to them: sockets and KVM's,
  * which cannot be opened again, and O_PATH ones that show nothing which the guest must not read. */
 #define DELEGATES TV_DELEGATES
-enum { KEEP_RUNNER, KEEP_AUDIT, KEEP_TTY, KEEP_DELEGATE, KEEP_COUNT = KEEP_DELEGATE + DELEGATES };
+enum { KEEP_RUNNER, KEEP_AUDIT, KEEP_TTY, KEEP_SHARED, KEEP_DELEGATE, KEEP_COUNT = KEEP_DELEGATE + DELEGATES };
 
 struct tv_helper { char *cache, *version, *python, *runner; char **envp; }; /* see struct tv_spec */
 
@@ -202,6 +204,10 @@ struct tv_vm {
     uint64_t next_sys;         /* ring-0 page of the next vCPU */
     struct { uint64_t cur, max; } rlim[16];  /* guest's view of the limits that would hit the monitor */
     uint32_t rlim_own;         /* bits: which of them the guest set */
+    uint32_t limited;          /* bits: which of them the policy set, and nobody raises */
+    uint32_t most_threads;
+    uint64_t most_memory;
+    struct tv_shared *shared;  /* limit.c, or NULL */
     gva entry, loader_entry, loader_base, phdr, stack_lo, stack_hi, stack_ptr, image_lo, image_hi, vdso, vdso_end;
     uint64_t phent, phnum;
     gva arg_start, arg_end, env_end, auxv; /* env_start is arg_end */
@@ -260,6 +266,19 @@ int map_anon(struct tv_vm *vm, gva start, gva end, int prot, int flags);
 int map_none(struct tv_vm *vm, gva start, gva end);
 int map_enter(struct tv_vm *vm, gva start, gva end, int prot, int flags);
 bool map_room(const struct tv_vm *vm, gva start, gva end, int prot, int flags);
+
+/* limit.c */
+struct tv_call;
+struct iovec;
+void limit_start(struct tv_vm *vm, const struct tv_spec *spec);
+int limit_join(struct tv_vm *vm, int fd);
+int limit_take(struct tv_vm *vm);
+void limit_give(struct tv_vm *vm, int slot);
+void limit_mine(struct tv_vm *vm, struct tv_proc *p, int slot);
+void limit_made(struct tv_vm *vm, int slot, pid_t pid);
+bool limit_memory(const struct tv_vm *vm, gva start, gva end, int prot, int flags);
+int64_t limit_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *c);
+void limit_iov(struct iovec *v, uint64_t count);
 
 /* load.c, stack.c, vdso.c */
 int load_image(struct tv_vm *vm, int fd, bool loader, const char **what);

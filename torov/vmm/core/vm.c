@@ -165,6 +165,7 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     what = "strict mode's table";
     if (spec->strict && (r = strict_set(vm, spec->strict, spec->strict_size))) goto fail;
     if ((r = tv_copy_setup())) goto fail;
+    limit_start(vm, spec);
     vm_more_fds(&limit);
     raised = true;
     bool again = pool_take(vm);
@@ -174,17 +175,21 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     if (!again && (r = cpu_create(&tv_me->cpu, vm->hw, 0, vm->mem.base, TV_SYS_TSS, TV_SYS_STACK, &what))) goto fail;
     vm->stats.kvm_ns = tv_now() - t0;
     if ((r = load_image(vm, spec->image_fd, false, &what))) goto fail;
+    if (spec->start) vm->entry = spec->start + vm->image_bias;
     if (spec->loader_fd > 0 && (r = load_image(vm, spec->loader_fd, true, &what))) goto fail;
     what = "descriptors above the limit (ulimit -n)";
     if (!again && (r = hide_fds(vm, limit))) goto fail;
     what = "descriptors";
-    int given[KEEP_COUNT] = {[KEEP_RUNNER] = spec->runner_fd, [KEEP_AUDIT] = spec->audit_fd, [KEEP_TTY] = spec->tty_fd};
+    int given[KEEP_COUNT] = {[KEEP_RUNNER] = spec->runner_fd, [KEEP_AUDIT] = spec->audit_fd, [KEEP_TTY] = spec->tty_fd, [KEEP_SHARED] = spec->shared_fd};
+    if (!given[KEEP_TTY] && vm->program && pol_asks(vm->program)) given[KEEP_TTY] = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
     memcpy(given + KEEP_DELEGATE, spec->delegate_fd, sizeof spec->delegate_fd);
     for (int i = 0; i < KEEP_COUNT; i++) {
         if (given[i] <= 0) continue;
         vm->keep[i] = given[i];
         if ((r = vm_hide_fd(vm, &vm->keep[i]))) goto fail;
     }
+    what = "limits";
+    if (vm->keep[KEEP_SHARED] >= 0 && (r = limit_join(vm, vm->keep[KEEP_SHARED]))) goto fail;
     what = "stack";
     place_stack(vm, spec->stack_size);
     gva vdso_at = vm->stack_hi + 16 * PG;

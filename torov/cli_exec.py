@@ -1,0 +1,333 @@
+"""``torov exec``: its options, and the way from a command line to the end of a guest. On the path of every start.
+
+OPTIONS is the one table that the parser, the help and the messages come from.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from torov.errors import LoadError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from torov.policy import Policy
+    from torov.vmm.machine import Machine, Stop
+
+OPTIONS = (
+    ("--policy", "FILE", "the policy: JSON in our form or ToroV's (docs/policy.md); default: the built-in policy"),
+    (
+        "--config",
+        "FILE",
+        "ToroV's configuration, which names the program: torov exec --config FILE [-- ARG...]",
+    ),
+    ("--jail", "", "confine the monitor: no network, the host's files read-only, own processes (docs/isolation.md)"),
+    ("--no-seccomp", "", "with --policy or --jail: do not filter the monitor's own system calls"),
+    ("--audit", "FILE", "append what the policy refused, logged, asked or delegated to FILE, one JSON object a line"),
+    ("--explain", "", "after the end, print which rules decided what, and how often, to stderr"),
+    ("--stats", "", "after the end, print exits, syscalls by name, patched and trapped hits and times to stderr"),
+    ("--layout", "", "before the start, print the guest's memory layout to stderr"),
+    ("--json", "", "print --stats, --explain and --layout as one JSON document a line"),
+    ("--quiet", "", "do not report denied and unserved calls"),
+    ("--strict", "", "patch only what is proven: leave CLEAN_GAP sites to the trap net (docs/rewriting.md)"),
+    ("--no-vdso", "", "do not offer a vDSO: reading the time costs an exit"),
+    ("--stack", "SIZE", "size of the stack, as 8M; default: ulimit -s"),
+    ("--help", "", "show this and exit"),
+)
+"""Long name, the name of its value or "", and what it does."""
+
+EPILOG = """\
+Exit status: the program's own; 128+n after signal n; 125 if torov itself fails, 126 if the file cannot be run,
+127 if it is not found.
+
+Examples:
+  torov exec ./hello
+  torov exec ./busybox --policy p.json -- ls -la /tmp
+  torov patch ./busybox --diff
+  torov doctor
+"""
+
+
+def say(text: str) -> None:
+    """One line to standard error, in one write, so that it does not mix with the guest's."""
+    os.write(2, f"torov: {text}\n".encode(errors="replace"))
+
+
+def show(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _exec_help() -> str:
+    width = max(len(f"{name} {value}") for name, value, _ in OPTIONS)
+    rows = "\n".join(f"  {f'{name} {value}':<{width}}  {text}" for name, value, text in OPTIONS)
+    return (
+        "Usage: torov exec [OPTION...] FILE [OPTION...] [-- ARG...]\n\n"
+        "Run the executable FILE as a virtual machine; everything after -- is its own.\n\n"
+        f"Options:\n{rows}\n\n{EPILOG}"
+    )
+
+
+class _ExecWords:
+    """The words of ``torov exec``, read."""
+
+    __slots__ = ("args", "file", "given")
+
+    def __init__(self, words: list[str]) -> None:
+        self.file: str | None = None
+        self.args: list[str] = []
+        self.given: dict[str, str] = {}
+        valued = {name: value for name, value, _ in OPTIONS}
+        rest = iter(words)
+        for word in rest:
+            if word == "--":
+                self.args = list(rest)
+                if self.file is None and self.args:
+                    self.file = self.args.pop(0)
+                break
+            name, equals, value = word.partition("=")
+            name = {"-h": "--help", "-q": "--quiet", "-p": "--policy"}.get(name, name)
+            if name in valued:
+                if valued[name] and not equals:
+                    value = next(rest, "")
+                    if not value:
+                        raise UsageError(f"{name} needs a value: {name} {valued[name]}")
+                elif equals and not valued[name]:
+                    raise UsageError(f"{name} takes no value")
+                self.given[name] = value
+            elif self.file is None and not (word.startswith("-") and len(word) > 1):
+                self.file = word
+            else:
+                raise self._stray(word, list(rest))
+
+    def _stray(self, word: str, rest: list[str]) -> UsageError:
+        if self.file is None:
+            import difflib
+
+            near = difflib.get_close_matches(word, [name for name, _, _ in OPTIONS], 1)
+            hint = f"did you mean {near[0]}?" if near else "see torov exec --help"
+            return UsageError(f"{word}: no such option of torov exec; {hint}")
+        import shlex
+
+        line = shlex.join(["torov", "exec", self.file, "--", word, *(w for w in rest if w != "--")])
+        kind = "is no option of torov exec" if word.startswith("-") else "belongs to the program"
+        return UsageError(f"{word} {kind}; what is the program's comes after --, as: {line}")
+
+
+def run_exec(words: list[str]) -> int:
+    """The verb: from its words to the exit status; raises TorovError for what cannot be done."""
+    line = _ExecWords(words)
+    given = line.given
+    if "--help" in given:
+        show(_exec_help())
+        return 0
+    policy, file, args = _policy_of(line)
+    from torov.prepare import cache_of, images_of
+    from torov.vmm.machine import KILLED, SIGNALLED, Machine
+
+    if os.path.isfile(file) and not os.access(file, os.X_OK):
+        raise LoadError(file, "mode", "an executable file", f"no execute permission; chmod +x {file}")
+    env = None
+    if policy and (policy.environment or policy.arguments):
+        from torov import passing
+
+        passing.check_arguments(policy, args)
+        env = passing.environment(policy, os.environ)
+    flags = 32 | (2 if "--no-vdso" in given else 0)  # TV_F_OWN: ps(1) shows the program's arguments
+    stack = _size(given["--stack"]) if "--stack" in given else 0
+    clean_gap = "--strict" not in given
+    image: str | int
+    loader: str | int | None
+    image, loader = images_of(file, clean_gap=clean_gap)
+    cache, version = cache_of(clean_gap)
+    start, strict = 0, b""
+    if policy and policy.startaddr is not None and "--config" in given:
+        from torov import passing
+
+        start = passing.start_address(file, policy.startaddr, policy.source)
+    if policy and policy.strict:
+        from torov.strict import strict_table
+
+        if loader is not None:
+            raise LoadError(file, "PT_INTERP", "a static program, since the policy is strict", "one that is linked dynamically")
+        strict = strict_table(file, clean_gap=clean_gap)
+    actions, program = (policy.actions, policy.program) if policy else (None, b"")
+    delegates = _delegates(policy) if policy and policy.delegates else []
+    exe = os.path.realpath(file)
+    if "--quiet" in given:
+        flags |= 8
+    source = policy.source if policy else "the built-in policy"
+    log = None
+    if "--audit" in given or "--explain" in given:
+        from torov.audit import Log
+
+        log = Log(given.get("--audit"))
+    held: dict[str, int] = {}
+    around = None
+    if policy or "--jail" in given:
+        from torov.jail import Around
+
+        around = Around(policy, "--jail" in given, "--no-seccomp" not in given, log is not None)
+        if around.closed and ("--stats" in given or log):
+            _warm()
+        ended = around.enter(image, loader, [*([log.socket] if log else []), *delegates])
+        if ended is not None:  # this is the supervisor
+            if ended[0]:
+                say(f"{file}: {ended[0]}")
+            return ended[1]
+        if around.image is not None:
+            image, loader, held = around.image, around.loader, around.held
+        flags |= around.flags
+    machine = Machine(
+        image,
+        exe,
+        [file, *args],
+        env,
+        actions,
+        loader=loader,
+        cache=cache,
+        cache_version=version,
+        stack_size=stack,
+        flags=flags,
+        program=program,
+        audit=log.socket if log else 0,
+        delegates=delegates,
+        strict=strict,
+        start=start,
+        kvm=held.get("kvm", 0),
+        runner=held.get("runner", 0),
+        shared=around.shared if around else 0,
+        limits=around.limits if around else None,
+    )
+    # not closed: the end of this process, which is next, takes the VM and its memory in one go
+    if "--layout" in given:
+        _print_layout(machine, "--json" in given)
+    if around:
+        around.seal(machine)
+    stop = machine.run(None if "--quiet" in given else lambda notice: _notice(notice, source))
+    if stop.kind == KILLED:
+        say(f"killed {file}: {stop.text}: {stop.label or f'not allowed by {source}'}")
+    elif stop.kind == SIGNALLED and stop.code > 0 and "--quiet" not in given:
+        _fault(file, stop)
+    if log:
+        lines = log.finish(machine, read="--explain" in given)
+        if "--explain" in given:
+            _explain(lines, "--json" in given)
+    if "--stats" in given:
+        _print_stats(machine, stop, "--json" in given)
+    return stop.exit_status
+
+
+def _policy_of(line: _ExecWords) -> tuple[Policy | None, str, list[str]]:
+    """The policy, the program and its arguments."""
+    given = line.given
+    if "--config" in given and "--policy" in given:
+        raise UsageError("--config and --policy are both policies: give one of them")
+    path = given.get("--config") or given.get("--policy")
+    policy: Policy | None = None
+    if path is not None:
+        from torov.policy import load
+
+        policy = load(path)
+    if "--config" not in given or policy is None:
+        if line.file is None:
+            raise UsageError("no program given; write: torov exec FILE [-- ARG...]")
+        return policy, line.file, line.args
+    args = line.args if line.file is None else [line.file, *line.args]  # the first word after -- is an argument here
+    if policy.binary is None:
+        raise UsageError(f'{path}: no "Binary"; write: torov exec FILE --policy {path}')
+    return policy, os.path.join(os.path.dirname(path or ""), policy.binary), args
+
+
+def _delegates(policy: Policy) -> list[int]:
+    from torov.delegate import connect
+
+    return connect(policy.delegates, {name: words.get("socket", "") for name, words in policy.delegates.items()})
+
+
+def _explain(lines: list[dict[str, object]], as_json: bool) -> None:
+    from torov import audit, report
+
+    rows = audit.summary(lines)
+    if as_json:
+        import json
+
+        os.write(2, (json.dumps({"explain": [row.document() for row in rows]}) + "\n").encode())
+    else:
+        report.print_explain(rows)
+
+
+def _size(text: str) -> int:
+    """Bytes of ``8M``, ``512k``, ``1G`` or a plain number."""
+    digits, unit = (text[:-1], text[-1].lower()) if text[-1:].isalpha() else (text, "")
+    shift = {"": 0, "k": 10, "m": 20, "g": 30}.get(unit)
+    if shift is None or not digits.isdecimal():
+        raise UsageError(f"--stack {text}: expected a size such as 8M")
+    return int(digits) << shift
+
+
+def _errno_name(number: int) -> str:
+    import errno
+
+    return errno.errorcode.get(number, str(number))
+
+
+def _notice(notice: Stop, source: str) -> None:
+    from torov.syscalls import name_of
+    from torov.vmm import machine
+
+    name = name_of(notice.nr)
+    if notice.note == machine.DENIED:
+        why = notice.label or f"not allowed by {source}"
+        say(f"denied {notice.text} = {_errno_name(notice.errno)}: {why}")
+    elif notice.note == machine.LOGGED:
+        say(f"log {notice.text}: {notice.label or source}")
+    elif notice.note == machine.UNSERVED:
+        from torov.syscalls import by_number
+
+        row = by_number(notice.nr)
+        say(f"{name} = {_errno_name(notice.errno)}: {row.why if row else 'not served'}")
+    elif notice.note == machine.GADGET:
+        say(f"a syscall was made from {notice.address:#x}, which is no instruction of the program ({name})")
+    else:
+        say(f"the host's vDSO cannot be used ({_errno_name(notice.errno)}): reading the time costs an exit")
+
+
+def _fault(file: str, stop: Stop) -> None:
+    import _signal  # type: ignore[import-not-found]  # built in: in a jail there is no file to import
+
+    names = {value: name for name, value in vars(_signal).items() if name.startswith("SIG") and not name.startswith("SIG_")}
+    name = names.get(stop.status, f"signal {stop.status}")
+    say(f"{file}: {name} at {stop.rip:#x}, address {stop.address:#x}")
+
+
+def _print_layout(machine: Machine, as_json: bool) -> None:
+    rows = machine.layout()
+    if as_json:
+        import json
+
+        keys = ("start", "end", "prot", "name")
+        text = json.dumps({"layout": [dict(zip(keys, row, strict=True)) for row in rows]})
+    else:
+        text = "\n".join(f"{start:#014x}-{end:#014x} {prot} {name}" for start, end, prot, name in rows)
+    os.write(2, f"{text}\n".encode())
+
+
+def _warm() -> None:
+    """Import now what printing tables takes: in a jail it is not there."""
+    from torov import report
+
+    report.warm()
+
+
+def _print_stats(machine: Machine, stop: Stop, as_json: bool) -> None:
+    from torov import report
+
+    calls, stats = machine.calls(), machine.stats()
+    if as_json:
+        import json
+
+        os.write(2, (json.dumps(report.stats_document(stop, stats, calls)) + "\n").encode())
+    else:
+        report.print_stats(stop, stats, calls)
