@@ -16,6 +16,12 @@ ACTIONS = {
 """SECCOMP_RET_* of linux/seccomp.h."""
 
 
+def number(name: str) -> int | None:
+    """The number of a call; negative for one of another processor; None for one that this libseccomp does not know."""
+    found = pyseccomp.resolve_syscall(pyseccomp.system_arch(), name)
+    return None if found == -1 else int(found)
+
+
 class Filter:
     """A filter that libseccomp made.
 
@@ -32,11 +38,8 @@ class Filter:
         """Add a rule as runc does: the default's own action and unknown names are passed over."""
         if action == self.default:
             return
-        try:
-            pyseccomp.resolve_syscall(pyseccomp.Arch(), name)
-        except ValueError:
-            return
-        self.rules.add_rule(action, name, *args)
+        if number(name) is not None:
+            self.rules.add_rule(action, name, *args)
 
     def decide(self, nr: int, args: Sequence[int]) -> tuple[str, int]:
         """What the filter says about a call: one of ACTIONS, and the data with it."""
