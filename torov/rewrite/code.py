@@ -30,6 +30,7 @@ _SHORT = 130  # bytes that a short jump reaches
 _TABLE_MAX = 4096
 _PF_W = 2
 _NEAR = 8  # bytes; the linker sorts variables by size, so that the neighbours of a number are numbers
+_SENSE = 3  # instructions
 _ZEROS = "byte ptr [rax], al"
 
 _WAITS_FOR = {"runtime.runPerThreadSyscall": "syscall.runtime_doAllThreadsSyscall"}
@@ -111,6 +112,9 @@ class Code:
         if made is None:
             bias = region.bias
             lines = self._decoder.listing(start - bias, end - bias, region.stop, bias)
+            whole = bool(lines) and lines[-1][0] + lines[-1][1] >= end
+            if not (known or whole) and len(lines) < _SENSE and self._refs.not_called(start):
+                return self.unit(addr)  # nothing that could be called is here: bytes that looked like a call
             made = self._units[start] = Unit(start, end, known, lines)
         return made
 

@@ -74,6 +74,14 @@ class Refs:
                 if low <= at + bias + 5 + unpack(data, at + 1)[0] < high:
                     yield at + bias
 
+    def not_called(self, addr: int) -> bool:
+        """Take an address out of the targets of calls; return whether it was among them."""
+        i = bisect.bisect_left(self._called, addr)
+        if i == len(self._called) or self._called[i] != addr:
+            return False
+        del self._called[i]
+        return True
+
     def called_around(self, addr: int) -> tuple[int | None, int | None]:
         """The last target of calls that is not above an address, and the next one above it."""
         i = bisect.bisect_right(self._called, addr)
