@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -55,9 +56,14 @@ def test_echo(samples: Path, flavour: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["HelloWorld_fpc", "HelloWorld_glibc"])
-def test_torovs_own_configuration(samples: Path, name: str) -> None:
+def test_torovs_own_configuration(samples: Path, name: str, tmp_path: Path) -> None:
     """ToroV's list allows ioctl, write and getrlimit; what the start of a libc asks for besides is refused by name."""
-    config = str(SAMPLES / "HelloWorld" / "helloworld.json")
-    status, out, err = outcome([sys.executable, "-m", "torov", "exec", str(samples / name), "--policy", config])
+    config = json.loads((SAMPLES / "HelloWorld" / "helloworld.json").read_text())
+    with open(samples / name, "rb") as file:
+        config["Startaddr"] = f"{int.from_bytes(file.read(32)[24:32], 'little'):x}"
+    (tmp_path / config["Binary"]).symlink_to(samples / name)
+    (tmp_path / config["MountPoint"]).mkdir()
+    (tmp_path / "helloworld.json").write_text(json.dumps(config))
+    status, out, err = outcome([sys.executable, "-m", "torov", "exec", "--config", str(tmp_path / "helloworld.json")])
     assert (status, out) == (0, b"Hello World, I am ToroV!\n")
     assert all(line.startswith(b"torov: denied ") for line in err.splitlines())

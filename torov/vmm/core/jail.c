@@ -42,8 +42,10 @@ struct birth {
     jmp_buf back;
 };
 
+static int host_proc = -1; /* /proc as it was: the new root need not have one */
+
 int jail_write(const char *path, const char *text) {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    int fd = !strncmp(path, "/proc/", 6) && host_proc >= 0 ? openat(host_proc, path + 6, O_WRONLY | O_CLOEXEC) : open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0) return -errno;
     int r = write(fd, text, strlen(text)) < 0 ? -errno : 0;
     close(fd);
@@ -89,7 +91,7 @@ static bool may_mount(void) {
 static int set_groups(size_t n, const gid_t *list) {
     char word[8] = "";
     if (!setgroups(n, list)) return 0;
-    int err = errno, fd = open("/proc/self/setgroups", O_RDONLY | O_CLOEXEC);
+    int err = errno, fd = openat(host_proc, "self/setgroups", O_RDONLY | O_CLOEXEC);
     bool denied = fd >= 0 && read(fd, word, 4) == 4 && !strcmp(word, "deny");
     if (fd >= 0) close(fd);
     return denied ? 0 : -err;
@@ -215,6 +217,8 @@ static int become_main(struct birth *b, struct tv_stop *why) {
         else if (poll(&leash, 1, 0) > 0) r = -ESRCH; /* too late: the supervisor is gone */
     }
     close(b->leash[0]);
+    close(host_proc);
+    host_proc = -1;
     if (!r && j->nkeep >= 0) { /* sorted */
         unsigned from = 3;
         for (int i = 0; i < j->nkeep; i++) {
@@ -237,6 +241,7 @@ int tv_jail(const struct tv_jail *j, struct tv_stop *end) {
     b = (struct birth){.j = j, .leash = {-1, -1}, .uid = geteuid(), .gid = getegid(), .stack = NULL, .rootless = j->namespaces & CLONE_NEWUSER && !may_mount()};
     char *stack = b.stack = mmap(NULL, MAKER_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED || pipe2(b.leash, O_CLOEXEC)) { tv_fail(end, "jail", errno); return -1; }
+    host_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
     mem_host_huge(); /* what the monitor asks the host, while it can */
     vdso_find();
     sigfillset(&all);
@@ -264,6 +269,7 @@ int tv_jail(const struct tv_jail *j, struct tv_stop *end) {
         supervise(j, b.init, b.main, end);
     }
     close(b.leash[1]);
+    close(host_proc);
     signal(SIGCHLD, chld);
     struct timespec now = {0};
     while (sigtimedwait(&all, NULL, &now) > 0) { } /* what was forwarded, or came too late */
