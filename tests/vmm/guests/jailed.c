@@ -11,12 +11,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -64,6 +68,52 @@ static void interfaces(void) {
     }
     if (f) fclose(f);
     close(s);
+}
+
+static void *idle(void *arg) { (void)arg; pause(); return NULL; }
+
+/* How many bytes of a kind can be had, in pieces of 1 MiB? */
+static int mebibytes(const char *kind) {
+    const size_t piece = 1 << 20;
+    int n = 0;
+    if (!strcmp(kind, "brk")) {
+        while (n < 4096 && sbrk((intptr_t)piece) != (void *)-1) n++;
+    } else if (!strcmp(kind, "grow")) {
+        char *p = mmap(NULL, piece, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *q = p;
+        for (n = 1; n < 4096 && q != MAP_FAILED; n++) if ((q = mremap(p, (size_t)n * piece, (size_t)(n + 1) * piece, MREMAP_MAYMOVE)) != MAP_FAILED) p = q; else break;
+    } else if (!strcmp(kind, "protect")) {
+        char *p = mmap(NULL, 4096 * piece, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        while (n < 4096 && !mprotect(p + (size_t)n * piece, piece, PROT_READ | PROT_WRITE)) n++;
+    } else {
+        int flags = !strcmp(kind, "shared") ? MAP_SHARED : MAP_PRIVATE;
+        while (n < 4096) {
+            char *p = mmap(NULL, piece, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
+            if (p == MAP_FAILED) break;
+            *p = 1;
+            if (!strcmp(kind, "given") && munmap(p, piece)) break;
+            n++;
+        }
+    }
+    return n;
+}
+
+/* Writes for ever, by one of the calls that write. */
+static void output(const char *kind, int fd) {
+    static char text[5000];
+    memset(text, 'x', sizeof text);
+    struct iovec v[3] = {{text, 1000}, {text, 0}, {text, 4000}};
+    int file = memfd_create("x", 0), pair[2];
+    if ((!strcmp(kind, "sendfile") && write(file, text, sizeof text) < 0) || pipe(pair)) return;
+    for (;;) {
+        ssize_t n = -1;
+        if (!strcmp(kind, "write")) n = write(fd, text, sizeof text);
+        else if (!strcmp(kind, "writev")) n = writev(fd, v, 3);
+        else if (!strcmp(kind, "sendfile")) { off_t at = 0; n = sendfile(fd, file, &at, sizeof text); }
+        else if (!strcmp(kind, "vmsplice")) n = vmsplice(fd, v, 3, 0);
+        else if (!strcmp(kind, "sendmsg")) { struct msghdr h = {.msg_iov = v, .msg_iovlen = 3}; n = sendmsg(fd, &h, 0); }
+        else if (!strcmp(kind, "sendto")) n = send(fd, text, sizeof text, 0);
+        if (n < 0) { dprintf(2, "%s\n", error(-1)); return; }
+    }
 }
 
 int main(int argc, char **argv) {
@@ -117,13 +167,12 @@ int main(int argc, char **argv) {
             r.rlim_cur = r.rlim_max = r.rlim_max + 1;
             puts(error(setrlimit(atoi(path), &r)));
         } else if (IS("children")) { /* how many can live at once? */
+            static pid_t child[1000];
             int k = 0;
-            pid_t pid;
-            while (k < 1000 && (pid = fork()) > 0) k++;
-            if (pid == 0) for (;;) pause();
+            while (k < 1000 && (child[k] = fork()) > 0) k++;
+            if (k < 1000 && child[k] == 0) for (;;) pause();
             printf("%d %s\n", k, k < 1000 ? error(-1) : "all");
-            signal(SIGTERM, SIG_IGN);
-            kill(0, SIGTERM);
+            while (k) kill(child[--k], SIGKILL);
         } else if (IS("ended")) { /* and one after the other? */
             int k = 0, end;
             for (pid_t pid; k < atoi(path) && (pid = fork()) >= 0; k++) {
@@ -132,10 +181,35 @@ int main(int argc, char **argv) {
             }
             printf("%d\n", k);
         } else if (IS("exec")) {
-            fflush(stdout);
+            puts("");
             execl(path, path, argv[i + 1], argv[i + 1] ? argv[i + 2] : NULL, NULL);
             puts(error(-1));
-        } else if (IS("dumpable")) printf("%d\n", prctl(PR_GET_DUMPABLE));
+        } else if (IS("memory")) printf("%d\n", mebibytes(path));
+        else if (IS("output")) fflush(stdout), output(path, 1);
+        else if (IS("outputs")) { for (int k = 0; k < 4; k++) if (!fork()) output(path, 1); fflush(stdout); output(path, 1); }
+        else if (IS("threads")) {
+            pthread_attr_t attr;
+            pthread_t t;
+            int k = 0, r = 0;
+            pthread_attr_init(&attr);
+            pthread_attr_setstacksize(&attr, 16 << 10);
+            while (k < 500 && !(r = pthread_create(&t, &attr, idle, NULL))) k++;
+            printf("%d %s\n", k, strerrorname_np(r));
+        } else if (IS("open")) {
+            int k = 0, fd;
+            while (k < 5000 && (fd = open("/dev/null", O_RDONLY)) >= 0) k++;
+            printf("%d %s\n", k, error(-1));
+            for (int c = 0; c < k; c++) close(3 + c);
+        } else if (IS("fill")) {
+            int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+            signal(SIGXFSZ, SIG_IGN);
+            ssize_t k, all = 0;
+            while (all < 100 << 20 && (k = write(fd, text, sizeof text)) > 0) all += k;
+            printf("%zd %s ", all, error(-1));
+            printf("%s\n", error(ftruncate(fd, 1 << 30)));
+        } else if (IS("daemon")) { if (!fork() && setsid() > 0 && !fork()) { for (;;) { } } puts(""); }
+        else if (IS("spins")) { for (int k = 0; k < 3; k++) if (!fork()) for (;;) { } for (;;) pause(); }
+        else if (IS("dumpable")) printf("%d\n", prctl(PR_GET_DUMPABLE));
         else if (IS("sleep")) puts(""), sleep((unsigned)atoi(path));
         else if (IS("spin")) for (;;) { }
         else if (IS("raise-signal")) fflush(stdout), kill(getpid(), atoi(path)), puts("alive");

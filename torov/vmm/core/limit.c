@@ -155,7 +155,7 @@ static uint64_t sum_message(struct tv_vm *vm, gva at) {
 static void over(struct tv_vm *vm) {
     uint32_t none = 0;
     __atomic_compare_exchange_n(&vm->shared->over, &none, TV_LIMIT_OUTPUT, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
-    vm_end(vm, (struct tv_stop){.kind = TV_SIGNALLED, .status = SIGKILL, .code = SI_KERNEL});
+    vm_end(vm, (struct tv_stop){.kind = TV_SIGNALLED, .status = SIGKILL});
 }
 
 /* As tv_host(), but no more bytes than are left. What a call may write is taken before it is made, and what it did not write is given
