@@ -166,18 +166,18 @@ def peer(address: object) -> Peer:
     return (family, quote(str(address.get("path", ""))), -1)
 
 
-def merge(facts: Facts, paths: dict[str, list[str]], kind: str, calls: Iterable[str]) -> None:
+def merge(facts: Facts, patterns: list[str], kind: str, calls: Iterable[str]) -> None:
     """Add the paths of a rule that was learned before.
 
     Args:
         facts: to add to.
-        paths: the rule's patterns under "path".
+        patterns: the rule's.
         kind: of KINDS.
         calls: the rule's calls.
     """
     kept = facts.paths[kind]
     kept.calls.update(calls)
-    for pattern in paths.get("path", []):
+    for pattern in patterns:
         exact = literal(pattern)
         if exact is None:
             kept.wide.add(pattern)

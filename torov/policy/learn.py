@@ -240,7 +240,8 @@ def _read_rule(found: Facts, kind: str, rule: Rule) -> None:
         lost = {"PROT_WRITE": "write", "MAP_ANONYMOUS": "anonymous"} if call == "mmap" else {"PROT_WRITE": "write"}
         found.code.setdefault(call, set()).update(what for mask, what in lost.items() if mask not in kept)
     elif kind in seen.KINDS:
-        seen.merge(found, {"path": _list(where[-1]["path"])}, kind, calls)
+        none = rule["comment"].startswith(f"{seen.RULE}{kind}: 0 paths")
+        seen.merge(found, [] if none else _list(where[-1]["path"]), kind, calls)
     elif " without " in kind:
         found.paths[kind.partition(" without ")[0]].nulls.add((call, where[0]["arg"]))
     elif kind.endswith(" to"):
