@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 VERBS = (
     ("exec", "run a program as a virtual machine under a policy"),
+    ("policy", "look at policies, make and convert them"),
     ("patch", "show what would be changed in a program and why; write or undo a patched copy"),
     ("doctor", "look whether and how this machine can run guests"),
 )
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 def _other(words: list[str]) -> int:
     import argparse
 
-    from torov import __version__
+    from torov import __version__, policy_cli
 
     parser = argparse.ArgumentParser(
         prog="torov",
@@ -71,6 +72,8 @@ def _other(words: list[str]) -> int:
     patch.add_argument("-o", metavar="OUT", dest="out", help="write the patched copy, or with --undo the original")
     patch.add_argument("--undo", metavar="PATCHED", help="give back the original of a patched copy")
     made["doctor"].add_argument("--json", action="store_true", help="print the findings as JSON")
+    made["policy"].formatter_class = argparse.RawDescriptionHelpFormatter
+    policy = policy_cli.add(made["policy"]) if words[:1] == ["policy"] else None  # imports more than the other verbs need
     if not words:
         parser.print_help(sys.stderr)
         return 125
@@ -79,7 +82,7 @@ def _other(words: list[str]) -> int:
     except SystemExit as stop:  # argparse has printed; its 2 is our 125
         return 125 if stop.code else 0
     handlers: dict[str, Callable[[argparse.Namespace], int]] = {"patch": _patch, "doctor": _doctor}
-    return handlers[options.verb](options)
+    return policy(options) if policy else handlers[options.verb](options)
 
 
 def _patch(options: object) -> int:

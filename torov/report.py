@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -123,3 +123,20 @@ def print_explain(rows: Iterable[Decision]) -> None:
             str(row.count), escape(row.errno or row.action), escape(row.label or "no rule: the default"), escape(row.example)
         )
     console.print(table if shown else "The policy refused nothing, and nothing was logged.")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
+    """Print a table to standard output.
+
+    Args:
+        columns: their names.
+        rows: as many texts each.
+        title: a line above it, or an empty string.
+    """
+    console = _console()
+    if title:
+        console.print(escape(title), soft_wrap=True)
+    table = _table(*columns)
+    for row in rows:
+        table.add_row(*(escape(text) for text in row))
+    console.print(table)

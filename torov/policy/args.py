@@ -27,6 +27,8 @@ FIELDS: dict[str, tuple[str, dict[str, tuple[int, str]]]] = {
 }
 """Call to the argument that points to a structure, and its fields of 8 bytes: offset and set of constants."""
 
+REGISTERS = tuple(f"args[{at}]" for at in range(6))
+
 IMPLIED: dict[tuple[str, str], tuple[int, str]] = {
     ("creat", "flags"): (0o1101, "open"),  # O_CREAT | O_WRONLY | O_TRUNC
     ("fork", "flags"): (17, "clone"),  # SIGCHLD
@@ -65,8 +67,10 @@ def find(call: Call, name: str) -> Where | None:
     Args:
         call: a row of the table.
         name: as in the table (``flags``), or structure and field (``how.resolve``); the field alone will do, where
-            the call has no argument of that name.
+            the call has no argument of that name. ``args[0]`` to ``args[5]``: a whole register, of any call.
     """
+    if name in REGISTERS:
+        return Where(REGISTERS.index(name), 64, False, "")
     for register, arg in enumerate(call.args):
         if arg.name == name:
             return Where(register, width_of(call, arg), arg.kind in SIGNED, set_of(call, arg))
