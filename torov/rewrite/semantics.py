@@ -299,6 +299,9 @@ def _arithmetic(name: str, words: list[str], first: Part) -> Effect | None:
         if not isinstance(count, int):
             return None
         return Apply(_BINARY["shl"], (own, Const(count & (63 if first.bits == 64 else 31))))
+    if name == "sar" and first.bits < 32:
+        count, bits = operand(words[1]) if len(words) == 2 else 1, first.bits
+        return Apply(lambda a: _low(_signed(a, bits) >> (count & 31)), (own,)) if isinstance(count, int) else None
     if name in _UNARY and len(words) == 1:
         return Apply(_UNARY[name], (own,))
     if name in _BINARY and len(words) in (2, 3):
