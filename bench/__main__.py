@@ -16,8 +16,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.grid import Grid
 from bench.measure import BenchError, Row, output
 from bench.rows import build, rows
+from bench.supervisors import comparison, decisions, policies, starts
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,6 +30,28 @@ def span(ns: float) -> str:
         if abs(ns) >= size:
             return f"{ns / size:.3g} {unit}"
     return f"{ns:.3g} ns"
+
+
+def more(ns: float) -> str:
+    """A difference."""
+    return f"{'+' if ns >= 0 else ''}{span(ns)}"
+
+
+def sheet(grid: Grid) -> Table:
+    """The report of a grid: medians; where it is about differences, what each line needs more than the first."""
+    first, title = next(iter(grid.lines)), f"{grid.title}: medians"
+    view = Table(title=title + (", and what is more than in the first line" if grid.differences else ""))
+    view.add_column("", no_wrap=True)
+    for column in grid.columns:
+        view.add_column(column, justify="right", no_wrap=True)
+    for name in grid.lines:
+        cells = []
+        for column in grid.columns:
+            value, extra = grid.median(name, column), grid.more(name, column)
+            shown = more(extra) if grid.differences and extra is not None and name != first else span(value or 0)
+            cells.append(shown if value is not None else "")
+        view.add_row(name, *cells)
+    return view
 
 
 def table(done: list[Row]) -> Table:
@@ -41,13 +65,15 @@ def table(done: list[Row]) -> Table:
         if row.ratio is not None:
             target = f"<= {row.ratio:.2f}"
         elif row.extra is not None:
-            ratio, target = f"{row.median_extra() / 1e6:+.1f} ms", f"<= +{row.extra / 1e6:.0f} ms"
+            ratio, target = more(row.median_extra()), f"<= +{span(row.extra)}"
+        elif row.added:
+            ratio = more(row.median_extra())
         met = {True: "yes", False: "no", None: ""}[row.met()]
         view.add_row(row.name, row.against, span(base), span(ours), ratio, target, met)
     return view
 
 
-def record(done: list[Row]) -> dict[str, object]:
+def record(done: list[Row], grids: list[Grid]) -> dict[str, object]:
     """The report for programs, times in nanoseconds."""
     found = []
     for row in done:
@@ -63,7 +89,16 @@ def record(done: list[Row]) -> dict[str, object]:
             cpu = line.partition(":")[2].strip()
             break
     host = {"kernel": platform.release(), "cpu": cpu, "cpus": os.cpu_count()}
-    return {"host": host, "python": platform.python_version(), "rows": found}
+    sheets = [
+        {
+            "name": grid.title, "columns": grid.columns,
+            "lines": {name: {column: {"ns": grid.median(name, column), "more_ns": grid.more(name, column)}
+                             for column in grid.columns} for name in grid.lines},
+            "rounds": [{f"{name}: {column}": cell for (name, column), cell in found.items()} for found in grid.done],
+        }
+        for grid in grids
+    ]  # fmt: skip
+    return {"host": host, "python": platform.python_version(), "rows": found, "grids": sheets}
 
 
 def installed(given: str | None) -> tuple[str, str]:
@@ -105,22 +140,31 @@ def main() -> int:
                 raise BenchError(f"{hello}: not there; `make samples` builds it")
             output([torov, "exec", str(hello)])  # its image is in the cache from here on
         build(programs)
-        every = rows(programs, torov, python, samples)
+        every = rows(programs, torov, python, samples) + decisions(programs)
+        every += starts(torov, python, str(samples / "HelloWorld_glibc"))
         done = [row for row in every if (options.only or "") in row.name]
-        if not done:
+        whole = [comparison(programs, torov), policies(programs, torov)]
+        grids = [kept for grid in whole if (kept := grid.only(options.only or ""))]
+        if not done and not grids:
             raise BenchError(f"no row has {options.only!r} in its name")
         with console.status("") as status:
             for count in range(options.rounds):
                 for row in done:
                     status.update(f"round {count + 1} of {options.rounds}: {row.name}")
                     row.round(swap=count % 2 == 1)
+                for grid in grids:
+                    status.update(f"round {count + 1} of {options.rounds}: {grid.title}")
+                    grid.round(count)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    console.print(table(done))
+    if done:
+        console.print(table(done))
+    for grid in grids:
+        console.print(sheet(grid))
     if options.json:
         scratch = options.json.with_name(f".{options.json.name}.{os.getpid()}")
-        scratch.write_text(json.dumps(record(done), indent=1) + "\n")
+        scratch.write_text(json.dumps(record(done, grids), indent=1) + "\n")
         os.replace(scratch, options.json)
     return 1 if options.check and any(row.met() is False for row in done) else 0
 

@@ -4,13 +4,13 @@
 #include <stdlib.h>
 #include <time.h>
 
-static uint64_t now(void) {
+static inline uint64_t now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static void die(const char *what) {
+static inline void die(const char *what) {
     perror(what);
     exit(1);
 }

@@ -26,6 +26,7 @@ class Row:
         baseline, torov: one sample of each; a round takes both.
         ratio: highest torov / baseline that meets the target, or None.
         extra: highest torov - baseline in nanoseconds that meets the target, or None.
+        added: without a target, the difference is what to show, not the ratio.
         rounds: the samples so far, as (baseline, torov).
     """
 
@@ -35,6 +36,7 @@ class Row:
     torov: Sample
     ratio: float | None = None
     extra: float | None = None
+    added: bool = False
     rounds: list[tuple[float, float]] = field(default_factory=list)
 
     def round(self, swap: bool) -> None:
@@ -96,10 +98,10 @@ def printed(*command: str, expect: str | None = None, scale: float = 1) -> Sampl
     return sample
 
 
-def timed(*command: str) -> Sample:
-    """A sample of a command from its start to its end."""
+def timed(*command: str, times: int = 1) -> Sample:
+    """A sample of a command from its start to its end; of several, the median."""
 
-    def sample() -> float:
+    def once() -> float:
         start = time.perf_counter_ns()
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
         took = time.perf_counter_ns() - start
@@ -107,4 +109,4 @@ def timed(*command: str) -> Sample:
             raise BenchError(f"{' '.join(command)}: status {done.returncode}")
         return took
 
-    return sample
+    return lambda: statistics.median(once() for _ in range(times))

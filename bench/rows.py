@@ -13,7 +13,14 @@ from torov import corpus
 
 HERE = Path(__file__).resolve().parent
 MB = 200  # of the sha256 row
-PROGRAMS = {"floor": ("gcc", "-O2"), "work": ("gcc", "-O2", "-static"), "many": ("gcc", "-O2", "-static", "-pthread")}
+CORE = HERE.parent / "torov" / "vmm" / "core"
+PROGRAMS = {
+    "floor": ("gcc", "-O2"), "work": ("gcc", "-O2", "-static"), "many": ("gcc", "-O2", "-static", "-pthread"),
+    "calls": ("gcc", "-O2", "-static"), "supervise": ("gcc", "-O2"),
+    "decide": ("gcc", "-O2", "-fno-strict-aliasing", "-fstack-protector-strong", "-Wno-unused-parameter", "-I", str(CORE), "-I",
+               str(HERE), str(CORE / "policy.c")),
+}  # fmt: skip
+"""Programs and how they are compiled; decide with the part of the core that it times, as setup.py does."""
 MANY = (
     ("thread create and join", "thread", 300),
     ("futex ping-pong", "futex", 2000),
@@ -66,7 +73,7 @@ def rows(directory: Path, torov: str, python: str, samples: Path) -> list[Row]:
     Returns:
         Rows without samples.
     """
-    floor, work, many = (str(directory / name) for name in PROGRAMS)
+    floor, work, many = (str(directory / name) for name in ("floor", "work", "many"))
 
     def native(name: str, count: int, expect: str | None = None) -> Sample:
         return printed(work, name, str(count), expect=expect)
