@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 import pyseccomp
 
@@ -14,6 +16,8 @@ ACTIONS = {
     0x7FF00000: "trace", 0x7FFC0000: "log", 0x7FFF0000: "allow",
 }  # fmt: skip
 """SECCOMP_RET_* of linux/seccomp.h."""
+OPERATORS = {"EQ": pyseccomp.EQ, "NE": pyseccomp.NE, "LT": pyseccomp.LT, "LE": pyseccomp.LE, "GT": pyseccomp.GT,
+             "GE": pyseccomp.GE, "MASKED_EQ": pyseccomp.MASKED_EQ}  # fmt: skip
 
 
 def number(name: str) -> int | None:
@@ -50,6 +54,45 @@ class Filter:
                 self._code = list(struct.iter_unpack("<HBBI", file.read()))
         value = run(self._code, struct.pack("<IIQ6Q", nr, AUDIT_ARCH_X86_64, 0, *args))
         return ACTIONS[value & 0xFFFF0000], value & 0xFFFF
+
+
+def _action(word: str, number: Any) -> int:
+    name = word.removeprefix("SCMP_ACT_")
+    if name == "ERRNO":
+        return int(pyseccomp.ERRNO(1 if number is None else number))
+    if name == "TRACE":
+        return int(pyseccomp.TRACE(0))
+    return int(getattr(pyseccomp, {"KILL": "KILL_THREAD"}.get(name, name)))
+
+
+def reference(profile: dict[str, Any], capabilities: frozenset[str]) -> Filter:
+    """The filter that Docker's daemon and runc make of a profile, by libseccomp.
+
+    As daemon/seccomp_linux.go filters (includes, excludes) and as runc's seccomp_linux.go adds rules.
+    """
+    made = Filter(_action(profile["defaultAction"], profile.get("defaultErrnoRet")))
+    release = tuple(int(word) for word in os.uname().release.split(".")[:2])
+    for entry in profile.get("syscalls") or []:
+        includes, excludes = entry.get("includes") or {}, entry.get("excludes") or {}
+        newer = [release >= tuple(map(int, part["minKernel"].split("."))) for part in (includes, excludes) if "minKernel" in part]
+        if "amd64" in excludes.get("arches", []) or capabilities & set(excludes.get("caps", [])):
+            continue
+        if "amd64" not in (includes.get("arches") or ["amd64"]) or not capabilities >= set(includes.get("caps", [])):
+            continue
+        if ("minKernel" in includes and not newer[0]) or ("minKernel" in excludes and newer[-1]):
+            continue
+        args = [_arg(arg) for arg in entry.get("args") or []]
+        single = len({arg["index"] for arg in entry.get("args") or []}) != len(args)
+        for name in entry.get("names") or [entry["name"]]:
+            for each in [[arg] for arg in args] if single else [args]:
+                made.add(_action(entry["action"], entry.get("errnoRet")), name, *each)
+    return made
+
+
+def _arg(arg: dict[str, Any]) -> pyseccomp.Arg:
+    op = arg["op"].removeprefix("SCMP_CMP_")
+    more = (arg.get("valueTwo", 0),) if op == "MASKED_EQ" else ()
+    return pyseccomp.Arg(arg["index"], OPERATORS[op], arg["value"], *more)
 
 
 def run(code: list[tuple[int, int, int, int]], data: bytes) -> int:

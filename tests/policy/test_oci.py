@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
 
 import libseccomp
-import pyseccomp
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,49 +22,8 @@ from torov.syscalls import CALLS, DENY
 
 PROFILES = corpus.read_manifest(Path(__file__).parents[1] / "golden" / "profiles.tsv")
 FULL = (1 << 64) - 1
-OPERATORS = {"EQ": pyseccomp.EQ, "NE": pyseccomp.NE, "LT": pyseccomp.LT, "LE": pyseccomp.LE, "GT": pyseccomp.GT,
-             "GE": pyseccomp.GE, "MASKED_EQ": pyseccomp.MASKED_EQ}  # fmt: skip
 MEANT = {"allow": "allow", "kill": "kill", "trap": "kill", "log": "log", "notify": "ask", "trace": "ENOSYS"}
 """What docs/policy.md says becomes of each action of seccomp."""
-
-
-def _action(word: str, number: Any) -> int:
-    name = word.removeprefix("SCMP_ACT_")
-    if name == "ERRNO":
-        return int(pyseccomp.ERRNO(1 if number is None else number))
-    if name == "TRACE":
-        return int(pyseccomp.TRACE(0))
-    return int(getattr(pyseccomp, {"KILL": "KILL_THREAD"}.get(name, name)))
-
-
-def reference(profile: dict[str, Any], capabilities: frozenset[str]) -> libseccomp.Filter:
-    """The filter that Docker's daemon and runc make of a profile, by libseccomp.
-
-    As daemon/seccomp_linux.go filters (includes, excludes) and as runc's seccomp_linux.go adds rules.
-    """
-    made = libseccomp.Filter(_action(profile["defaultAction"], profile.get("defaultErrnoRet")))
-    release = tuple(int(word) for word in os.uname().release.split(".")[:2])
-    for entry in profile.get("syscalls") or []:
-        includes, excludes = entry.get("includes") or {}, entry.get("excludes") or {}
-        newer = [release >= tuple(map(int, part["minKernel"].split("."))) for part in (includes, excludes) if "minKernel" in part]
-        if "amd64" in excludes.get("arches", []) or capabilities & set(excludes.get("caps", [])):
-            continue
-        if "amd64" not in (includes.get("arches") or ["amd64"]) or not capabilities >= set(includes.get("caps", [])):
-            continue
-        if ("minKernel" in includes and not newer[0]) or ("minKernel" in excludes and newer[-1]):
-            continue
-        args = [_arg(arg) for arg in entry.get("args") or []]
-        single = len({arg["index"] for arg in entry.get("args") or []}) != len(args)
-        for name in entry.get("names") or [entry["name"]]:
-            for each in [[arg] for arg in args] if single else [args]:
-                made.add(_action(entry["action"], entry.get("errnoRet")), name, *each)
-    return made
-
-
-def _arg(arg: dict[str, Any]) -> pyseccomp.Arg:
-    op = arg["op"].removeprefix("SCMP_CMP_")
-    more = (arg.get("valueTwo", 0),) if op == "MASKED_EQ" else ()
-    return pyseccomp.Arg(arg["index"], OPERATORS[op], arg["value"], *more)
 
 
 def decided(made: Policy, nr: int, registers: list[int]) -> str:
@@ -93,7 +50,7 @@ GUARDED = {"chroot", "clock_settime", "setdomainname", "sethostname", "settimeof
 def test_real_profiles_decide_as_under_libseccomp(name: str, capabilities: frozenset[str] | None) -> None:
     path = corpus.fetch(PROFILES[name], PROFILES.values())
     made = load(str(path), capabilities)
-    filtered = reference(json.loads(path.read_text()), DOCKER_CAPABILITIES if capabilities is None else capabilities)
+    filtered = libseccomp.reference(json.loads(path.read_text()), DOCKER_CAPABILITIES if capabilities is None else capabilities)
     rng = random.Random(7)
     interesting = [0, 8, 40, 41, 0x20000, 0x20008, 0xFFFFFFFF, 1 << 32, (1 << 32) | 8, 0x7E020000, 0x10000000, FULL, 17]
     for call in COMPARED:
@@ -122,7 +79,7 @@ def entries(draw: st.DrawFn) -> list[dict[str, Any]]:
     """
     kind = draw(st.sampled_from(["one", "masked", "each", "alternatives", "plain"]))
     number = draw(st.integers(1, 4))
-    operators = sorted(OPERATORS)
+    operators = sorted(libseccomp.OPERATORS)
 
     def arg(index: int, op: str) -> dict[str, Any]:
         return {"index": index, "value": draw(value), "valueTwo": draw(value), "op": f"SCMP_CMP_{op}"}
@@ -152,7 +109,7 @@ def entries(draw: st.DrawFn) -> list[dict[str, Any]]:
 def test_random_profiles_decide_as_under_libseccomp(rules: list[dict[str, Any]], default: str, calls: list[list[int]]) -> None:
     profile = {"defaultAction": default, "syscalls": rules}
     made = parse("p.json", json.dumps(profile).encode())
-    filtered = reference(profile, DOCKER_CAPABILITIES)
+    filtered = libseccomp.reference(profile, DOCKER_CAPABILITIES)
     for registers in calls:
         for nr in (0, 39, 1):
             assert decided(made, nr, registers) == wanted(filtered.decide(nr, registers))
