@@ -124,7 +124,7 @@ def run_exec(words: list[str]) -> int:
         return 0
     policy, file, args = _policy_of(line)
     from torov.prepare import cache_of, images_of
-    from torov.vmm.machine import KILLED, SIGNALLED, Machine
+    from torov.vmm.machine import KILLED, SIGNALLED, Machine, ask_terminal
 
     if os.path.isfile(file) and not os.access(file, os.X_OK):
         raise LoadError(file, "mode", "an executable file", f"no execute permission; chmod +x {file}")
@@ -154,6 +154,7 @@ def run_exec(words: list[str]) -> int:
         strict = strict_table(file, clean_gap=clean_gap)
     actions, program = (policy.actions, policy.program) if policy else (None, b"")
     delegates = _delegates(policy) if policy and policy.delegates else []
+    tty = ask_terminal(program)
     exe = os.path.realpath(file)
     if "--quiet" in given:
         flags |= 8
@@ -171,7 +172,7 @@ def run_exec(words: list[str]) -> int:
         around = Around(policy, "--jail" in given, "--no-seccomp" not in given, log is not None)
         if around.closed and ("--stats" in given or log):
             _warm()
-        ended = around.enter(image, loader, [*([log.socket] if log else []), *delegates])
+        ended = around.enter(image, loader, [*([log.socket] if log else []), *([tty] if tty else []), *delegates])
         if ended is not None:  # this is the supervisor
             if ended[0]:
                 say(f"{file}: {ended[0]}")
@@ -192,6 +193,7 @@ def run_exec(words: list[str]) -> int:
         flags=flags,
         program=program,
         audit=log.socket if log else 0,
+        tty=tty,
         delegates=delegates,
         strict=strict,
         start=start,

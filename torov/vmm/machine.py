@@ -253,6 +253,23 @@ class Machine:
         self.close()
 
 
+def ask_terminal(program: bytes) -> int:
+    """The terminal on which a policy's action "ask" puts its questions.
+
+    Args:
+        program: of a compiled policy.
+
+    Returns:
+        A descriptor for Machine(tty=...); 0 if nothing asks, or there is no terminal: the answer is no then.
+    """
+    if not program or not _lib.tv_policy_asks(_ffi.from_buffer(program)):
+        return 0
+    try:
+        return os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError:
+        return 0
+
+
 def audit_start(file: int) -> int:
     """Start the process that writes an audit log.
 

@@ -128,6 +128,7 @@ void tv_destroy(struct tv_vm *vm);
 int tv_audit_start(int file);
 int tv_audit_flush(struct tv_vm *vm, int *err); /* the file, or -1 */
 int tv_policy_check(const void *program, uint32_t size);
+int tv_policy_asks(const void *program);
 int tv_policy_try(const void *program, uint32_t size, const int16_t *actions, int nr, const uint64_t *a, const void *structure,
                   uint32_t structure_size, const char *path0, const char *path1, const void *addr, uint32_t addrlen, int *rule);
 int tv_probe(struct tv_host_info *info, struct tv_stop *why, int loops);

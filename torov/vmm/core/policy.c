@@ -209,6 +209,7 @@ bool pol_asks(const uint8_t *p) {
     return false;
 }
 
+int tv_policy_asks(const void *program) { return pol_asks(program); }
 int tv_policy_check(const void *program, uint32_t size) { return pol_check(program, size); }
 
 /* What the core decides about a call whose paths are resolved and whose structures are given: for tests against a model. */

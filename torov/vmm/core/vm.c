@@ -181,7 +181,6 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     if (!again && (r = hide_fds(vm, limit))) goto fail;
     what = "descriptors";
     int given[KEEP_COUNT] = {[KEEP_RUNNER] = spec->runner_fd, [KEEP_AUDIT] = spec->audit_fd, [KEEP_TTY] = spec->tty_fd, [KEEP_SHARED] = spec->shared_fd};
-    if (!given[KEEP_TTY] && vm->program && pol_asks(vm->program)) given[KEEP_TTY] = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
     memcpy(given + KEEP_DELEGATE, spec->delegate_fd, sizeof spec->delegate_fd);
     for (int i = 0; i < KEEP_COUNT; i++) {
         if (given[i] <= 0) continue;
