@@ -48,6 +48,8 @@ def add(parser: Any) -> Callable[[Any], int]:
     Returns:
         What is called with the options that were read; it returns the exit status.
     """
+    import textwrap
+
     from torov import cli_learn
 
     parser.epilog = _EPILOG
@@ -55,7 +57,8 @@ def add(parser: Any) -> Callable[[Any], int]:
     made = {}
     for name, text, rest in _VERBS:
         examples = [line for line in _EPILOG.splitlines() if line.startswith(f"  torov policy {name}")]
-        made[name] = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. {rest}",
+        whole = textwrap.fill(f"{text[0].upper()}{text[1:]}. {rest}", 79)
+        made[name] = verbs.add_parser(name, help=text, description=whole,
                                       epilog="\n".join(["Examples:", *examples]), formatter_class=parser.formatter_class)  # fmt: skip
         if name != "schema":
             made[name].add_argument("file", metavar="POLICY", help="a policy in any form that torov exec --policy takes")

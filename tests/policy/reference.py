@@ -61,8 +61,8 @@ class Call:
 
     @property
     def path_names(self) -> list[str]:
-        """Names of the arguments that are files' paths; what a symbolic link will hold is none."""
-        return [arg.name for arg in self.row.args if arg.kind in PATHS and (self.name[:7], arg.name) != ("symlink", "target")]
+        """Names of the arguments that are files' paths."""
+        return [arg.name for arg in self.row.args if arg.kind in PATHS]
 
     def path(self, name: str) -> bytes | None:
         """What one of them resolves to."""

@@ -60,8 +60,9 @@ def value_cond(draw: st.DrawFn, call: str, name: str) -> Json | None:
     names = sorted(word for word, value in names_of(where.constants).items() if value <= mask)
 
     def value() -> Any:
-        if names and draw(st.integers(0, 1)):
-            return "|".join(draw(st.lists(st.sampled_from(names), min_size=1, max_size=2)))
+        if draw(st.booleans()) and names:
+            words: list[str] = draw(st.lists(st.sampled_from(names), min_size=1, max_size=2))
+            return "|".join(words)
         plain = draw(number) & mask
         if where.signed and plain >> (where.width - 1) and draw(st.booleans()):
             return plain - (1 << where.width)

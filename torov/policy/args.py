@@ -12,7 +12,6 @@ WIDTHS = {"int": 32, "uint": 32, "mode": 16, "pid": 32, "uid": 32, "gid": 32, "s
 _OTHER_WIDTHS = {("umask", "mask"): 32, ("personality", "persona"): 32}
 
 PATHS = ("path", "look")
-_TEXT = {("symlink", "target"), ("symlinkat", "target")}  # what the link holds: no file is looked up
 
 ADDRESSES = {"connect": "addr", "bind": "addr", "sendto": "dest_addr", "sendmsg": "msg", "sendmmsg": "msgvec"}
 """Calls that take a socket address, and the argument that holds it or points to what does."""
@@ -102,12 +101,12 @@ def names(call: Call) -> list[str]:
 
 def paths(call: Call) -> list[int]:
     """Registers of the paths that a call looks up."""
-    return [at for at, arg in enumerate(call.args) if arg.kind in PATHS and (call.name, arg.name) not in _TEXT]
+    return [at for at, arg in enumerate(call.args) if arg.kind in PATHS]
 
 
 def path_index(call: Call, register: int) -> int:
-    """Which of a call's paths a register is, 0 or 1; the text of a symbolic link counts."""
-    every = [at for at, arg in enumerate(call.args) if arg.kind in PATHS]
+    """Which of a call's paths a register is, 0 or 1."""
+    every = paths(call)
     return int(register > every[0]) if every else 0
 
 
