@@ -19,7 +19,7 @@ from rich.table import Table
 from bench.grid import Grid
 from bench.measure import BenchError, Row, output
 from bench.rows import build, rows
-from bench.supervisors import comparison, decisions, policies, starts
+from bench.supervisors import comparison, decisions, jails, policies, starts
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -141,9 +141,9 @@ def main() -> int:
             output([torov, "exec", str(hello)])  # its image is in the cache from here on
         build(programs)
         every = rows(programs, torov, python, samples) + decisions(programs)
-        every += starts(torov, python, str(samples / "HelloWorld_glibc"))
+        every += starts(torov, str(samples / "HelloWorld_glibc"))
         done = [row for row in every if (options.only or "") in row.name]
-        whole = [comparison(programs, torov), policies(programs, torov)]
+        whole = [comparison(programs, torov), policies(programs, torov), jails(python)]
         grids = [kept for grid in whole if (kept := grid.only(options.only or ""))]
         if not done and not grids:
             raise BenchError(f"no row has {options.only!r} in its name")

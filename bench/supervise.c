@@ -1,5 +1,6 @@
 /* Runs a program under one of the ways that Linux has to see and to refuse its system calls. Each that decides refuses
- * sched_yield with EXDEV, so that a measurement can tell that it was supervised; the exit status is the program's.
+ * sched_yield with EXDEV, so that a measurement can tell that it was supervised; the exit status is the program's. All stay on
+ * one CPU, the best case of a supervisor in a process of its own: to wake another CPU costs more.
  *
  *     supervise plain PROGRAM ARG...          fork and exec, nothing else
  *     supervise filter FILE PROGRAM ARG...    under the seccomp filter in FILE (struct sock_filter[]; bench/filters.py)
@@ -13,6 +14,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -162,6 +164,10 @@ static int notified(char **argv) {
 int main(int argc, char **argv) {
     const char *mode = argc > 2 ? argv[1] : "";
     int status;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET((size_t)sched_getcpu(), &one);
+    if (sched_setaffinity(0, sizeof one, &one)) die("sched_setaffinity");
     if (!strcmp(mode, "ptrace")) return traced(argv + 2);
     if (!strcmp(mode, "notify")) return notified(argv + 2);
     bool filter = argc > 3 && !strcmp(mode, "filter");

@@ -120,7 +120,7 @@ def comparison(directory: Path, torov: str, share: float = 1) -> Grid:
     ]
     strace = shutil.which("strace")
     if strace:
-        quiet = (strace, "-f", "-qq", "-o", "/dev/null", "-e", "inject=sched_yield:error=EXDEV")
+        quiet = (supervise, "plain", strace, "-f", "-qq", "-o", "/dev/null", "-e", "inject=sched_yield:error=EXDEV")
         found.append(Contender("native, strace -f", quiet, EVERY, 1_000))
     found += [
         Contender("torov, built-in policy", exec_, NOBODY, 1_500),
@@ -217,11 +217,11 @@ STARTS: tuple[tuple[str, tuple[str, ...], float | None], ...] = (
 """Rows of starts: name, options of torov exec, and the target, ns."""
 
 
-def starts(torov: str, python: str, hello: str, times: int = 5) -> list[Row]:
-    """What each part of the isolation adds to ``torov exec`` of a program that only says hello, and to the jail's own making.
+def starts(torov: str, hello: str, times: int = 5) -> list[Row]:
+    """What the isolation adds to ``torov exec`` of a program that only says hello.
 
     Args:
-        torov: the installed command; python: the interpreter that runs it.
+        torov: the installed command.
         hello: the program.
         times: runs a measurement.
     """
@@ -232,10 +232,26 @@ def starts(torov: str, python: str, hello: str, times: int = 5) -> list[Row]:
         base, ours = timed(torov, "exec", hello, times=times), timed(torov, "exec", *options, hello, times=times)
         found.append(Row(f"start: {name}", "torov exec", base, ours, extra=extra, added=True))
 
-    script = str(Path(__file__).resolve().parent / "jailed.py")
+    return found
 
-    def part(what: str, *parts: str) -> Row:
-        base, ours = (printed(python, "-I", script, what, str(3 * times), *words) for words in ((), parts))
-        return Row(f"jail, {what}: {' '.join(parts)}", "supervisor alone", base, ours, added=True)
 
-    return [*found, *(part("make", name) for name in SPACES), *(part(what, "jail") for what in ("make", "filters", "end"))]
+def jails(python: str, times: int = 15) -> Grid:
+    """How long the parts of a jail take, each namespace alone and all of --jail.
+
+    Args:
+        python: the interpreter that runs torov.
+        times: jails a measurement.
+    """
+    script, columns = str(Path(__file__).resolve().parent / "jailed.py"), ("make", "filters", "end")
+
+    def part(what: str, words: Sequence[str]) -> Measure:
+        sample = printed(python, "-I", script, what, str(times), *words)
+
+        def measure() -> tuple[float, float]:
+            took = sample()
+            return took, took
+
+        return measure
+
+    parts = {"supervisor alone": (), **{f"and a {name} namespace": (name,) for name in SPACES}, "all of --jail": ("jail",)}
+    return Grid("parts of a jail", columns, {name: tuple(part(what, words) for what in columns) for name, words in parts.items()})
