@@ -188,7 +188,7 @@ CALLS: tuple[Call, ...] = (
     Call(133, "mknod", "path:path.entry mode:mode dev:dev", "file-system"),
     Call(134, "uselib", "library:path", "obsolete", DENY, _GONE, "ENOSYS"),
     Call(135, "personality", "persona:ulong", "system-info", CORE,
-         "only asking is served: the guest's execution domain is plain Linux"),
+         "PER_LINUX32 and UNAME26 are served; what changes the layout of memory would change the monitor's: EINVAL"),
     Call(136, "ustat", "dev:dev ubuf:out[32]", "obsolete file-system"),
     Call(137, "statfs", "path:path buf:out[statfs]", "file-system"),
     Call(138, "fstatfs", "fd:fd buf:out[statfs]", "file-system"),

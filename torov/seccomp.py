@@ -51,6 +51,9 @@ IOCTLS = (
 PRCTLS = (1, 2, 3, 4, 7, 8, 15, 16, 13, 14, 21, 23, 24, 27, 28, 29, 30, 36, 37, 38, 39, 41, 42, 47, 25, 34)
 """Options that core_proc.c serves."""
 
+PERSONAS = (0, 0x8, 0x20000, 0x20008, _LOW)
+"""PER_LINUX, PER_LINUX32, UNAME26 and both, and to ask: none changes the monitor's memory (core_proc.c)."""
+
 _SPACES = 0x7E020080  # CLONE_NEW*: never, by clone(2) or unshare(2)
 _CREATING = 0o1 | 0o2 | 0o100 | 0o1000 | 0o2000 | 0o20000000  # O_WRONLY O_RDWR O_CREAT O_TRUNC O_APPEND, O_TMPFILE's own bit
 _READING: Test = (2, MASKED, _CREATING, 0)
@@ -150,7 +153,7 @@ SERVED: dict[str, str] = {
     "mlockall": "mlock mlock2", "munlockall": "munlock", "mmap": "mmap fstat newfstatat fstatfs",
     "shmat": "shmat shmctl mmap", "shmdt": "shmdt mmap", "getrlimit": "prlimit64", "setrlimit": "prlimit64",
     "sendmmsg": "sendmmsg sendmsg", "recvmmsg": "recvmmsg recvmsg", "get_robust_list": "kill", "clone": "", "clone3": "",
-    "fork": "", "vfork": "", "execve": "", "execveat": "", "personality": "", "brk": "", "mprotect": "", "munmap": "",
+    "fork": "", "vfork": "", "execve": "", "execveat": "", "brk": "", "mprotect": "", "munmap": "",
     "mremap": "", "madvise": "", "exit": "", "exit_group": "", "rt_sigreturn": "", "rt_sigaction": "", "rt_sigprocmask": "",
     "sigaltstack": "", "arch_prctl": "", "set_tid_address": "", "set_robust_list": "", "ioctl": "", "fcntl": "fcntl",
     "prctl": "", "unshare": "",
@@ -270,6 +273,9 @@ def _served(call: Call, steps: list[tuple[Test, ...]] | None) -> Iterator[tuple[
     elif call.name == "prctl":
         for option in PRCTLS:
             yield call.nr, ((0, MASKED, _LOW, option),)
+    elif call.name == "personality":
+        for persona in PERSONAS:
+            yield call.nr, ((0, MASKED, _LOW, persona),)
     elif call.name == "unshare":
         yield call.nr, ((0, MASKED, _SPACES, 0),)
     elif call.serve == CORE:

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
@@ -45,10 +46,11 @@ int64_t core_arch_prctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c
     }
 }
 
+/* The host thread's own, since it is per thread and outlives exec(2). Bits that change a layout would change the monitor's. */
 int64_t core_personality(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    /* a query; PER_LINUX and what changes no layout may be set */
-    if ((uint32_t)a[0] != 0xffffffff && (uint32_t)a[0] & ~0x0040000u) return -EINVAL;
-    return 0;
+    uint32_t to = (uint32_t)a[0];
+    if (to != 0xffffffff && to & ~(uint32_t)(PER_LINUX32 | UNAME26 | ADDR_NO_RANDOMIZE)) return -EINVAL;
+    return sys6(135, to == 0xffffffff ? to : to & ~(uint32_t)ADDR_NO_RANDOMIZE, 0, 0, 0, 0, 0);
 }
 
 enum { P_REFUSE, P_NUM, P_IN, P_OUT };
