@@ -50,7 +50,13 @@ def torov(program: str | Path, *args: str | bytes, options: Sequence[str | Path]
     return [sys.executable, "-m", "torov", "exec", *options, program, "--", *args]
 
 
-def compare(program: Path, *args: str | bytes, where: Path, env: Mapping[str, str] | None = None) -> Ran:
+def compare(
+    program: Path,
+    *args: str | bytes,
+    where: Path,
+    env: Mapping[str, str] | None = None,
+    options: Sequence[str | Path] = ("--quiet",),
+) -> Ran:
     """Run natively and by torov, each in an empty directory of its own, and hold one against the other.
 
     Args:
@@ -58,11 +64,12 @@ def compare(program: Path, *args: str | bytes, where: Path, env: Mapping[str, st
         args: its arguments.
         where: a directory for the two.
         env: added to the environment of both.
+        options: of torov exec.
     Returns:
         The native run, for what a test has to say beyond "the same".
     """
     both = []
-    for name, command in (("native", [program, *args]), ("guest", torov(program, *args))):
+    for name, command in (("native", [program, *args]), ("guest", torov(program, *args, options=options))):
         cwd = where / name
         cwd.mkdir(parents=True)
         both.append(run(command, cwd=cwd, env=env))
