@@ -22,6 +22,7 @@ OPTIONS = (
         "FILE",
         "ToroV's configuration, which names the program: torov exec --config FILE [-- ARG...]",
     ),
+    ("--capabilities", "LIST", "what seccomp profiles are read with, as CAP_KILL,CAP_CHOWN; default: Docker's"),
     ("--jail", "", "confine the monitor: no network, the host's files read-only, own processes (docs/isolation.md)"),
     ("--no-seccomp", "", "with --policy or --jail: do not filter the monitor's own system calls"),
     ("--audit", "FILE", "append what the policy refused, logged, asked or delegated to FILE, one JSON object a line"),
@@ -231,7 +232,7 @@ def _policy_of(line: _ExecWords) -> tuple[Policy | None, str, list[str]]:
     if path is not None:
         from torov.policy import load
 
-        policy = load(path)
+        policy = load(path, _capabilities(given["--capabilities"]) if "--capabilities" in given else None)
     if "--config" not in given or policy is None:
         if line.file is None:
             raise UsageError("no program given; write: torov exec FILE [-- ARG...]")
@@ -240,6 +241,12 @@ def _policy_of(line: _ExecWords) -> tuple[Policy | None, str, list[str]]:
     if policy.binary is None:
         raise UsageError(f'{path}: no "Binary"; write: torov exec FILE --policy {path}')
     return policy, os.path.join(os.path.dirname(path or ""), policy.binary), args
+
+
+def _capabilities(text: str) -> frozenset[str]:
+    from torov.policy.settings import capability_list
+
+    return capability_list(text)
 
 
 def _delegates(policy: Policy) -> list[int]:

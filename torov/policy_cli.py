@@ -58,8 +58,8 @@ def add(parser: Any) -> Callable[[Any], int]:
     for name, text, rest in _VERBS:
         examples = [line for line in _EPILOG.splitlines() if line.startswith(f"  torov policy {name}")]
         whole = textwrap.fill(f"{text[0].upper()}{text[1:]}. {rest}", 79)
-        made[name] = verbs.add_parser(name, help=text, description=whole,
-                                      epilog="\n".join(["Examples:", *examples]), formatter_class=parser.formatter_class)  # fmt: skip
+        form, epilog = parser.formatter_class, "\n".join(["Examples:", *examples])
+        made[name] = verbs.add_parser(name, help=text, description=whole, epilog=epilog, formatter_class=form)
         if name != "schema":
             made[name].add_argument("file", metavar="POLICY", help="a policy in any form that torov exec --policy takes")
             more = "what seccomp profiles are read with, as CAP_KILL,CAP_CHOWN; default: the policy's own, else Docker's"
@@ -99,24 +99,11 @@ def _plain(value: object) -> object:
     return sorted(value) if isinstance(value, set | frozenset) else str(value)
 
 
-def _capabilities(options: Any) -> frozenset[str] | None:
-    if options.capabilities is None:
-        return None
-    from torov.policy.jsonfile import Place
-    from torov.policy.settings import capabilities
-
-    words = [word for word in options.capabilities.split(",") if word]
-    try:
-        return capabilities(Place("--capabilities", "", words))
-    except PolicyError as error:
-        hint = f" (did you mean {error.hint}?)" if error.hint else ""
-        raise UsageError(f"--capabilities: {error.got} is no capability{hint}") from None
-
-
 def _source(file: str, options: Any) -> Source:
-    from torov.policy import jsonfile, source
+    from torov.policy import jsonfile, settings, source
 
-    return source.read(file, jsonfile.contents(file), _capabilities(options))
+    caps = None if options.capabilities is None else settings.capability_list(options.capabilities)
+    return source.read(file, jsonfile.contents(file), caps)
 
 
 def _check(options: Any) -> int:

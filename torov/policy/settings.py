@@ -298,6 +298,21 @@ def capabilities(place: Place) -> frozenset[str]:
     return frozenset(_capability(item) for item in place.items())
 
 
+def capability_list(text: str) -> frozenset[str]:
+    """Read a list as the command line has it: ``CAP_KILL,chown``.
+
+    Raises:
+        UsageError: one does not exist.
+    """
+    from torov.errors import PolicyError, UsageError
+
+    try:
+        return capabilities(Place("--capabilities", "", [word for word in text.split(",") if word]))
+    except PolicyError as error:
+        hint = f" (did you mean {error.hint}?)" if error.hint else ""
+        raise UsageError(f"--capabilities: {error.got} is no capability{hint}") from None
+
+
 def _capability(place: Place) -> str:
     name = place.text("a capability, as CAP_NET_RAW").upper()
     name = name if name.startswith("CAP_") else f"CAP_{name}"
