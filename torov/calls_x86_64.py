@@ -354,7 +354,7 @@ CALLS: tuple[Call, ...] = (
     Call(262, "newfstatat", "dirfd:atfd path:look statbuf:out[stat] flags:flags.at", "file-system"),
     Call(263, "unlinkat", "dirfd:atfd path:path.entry flags:flags.at", "file-system"),
     Call(264, "renameat", "olddirfd:atfd oldpath:path.entry newdirfd:atfd newpath:path.entry", "file-system"),
-    Call(265, "linkat", "olddirfd:atfd oldpath:path newdirfd:atfd newpath:path.entry flags:flags.at",
+    Call(265, "linkat", "olddirfd:atfd oldpath:path.entry newdirfd:atfd newpath:path.entry flags:flags.at",
          "file-system"),
     Call(266, "symlinkat", "target:str newdirfd:atfd linkpath:path.entry", "file-system"),
     Call(267, "readlinkat", "dirfd:atfd path:path.entry buf:out[bufsiz] bufsiz:int", "file-system", CORE, _PROC),

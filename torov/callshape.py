@@ -6,7 +6,7 @@ A row's arguments are one string, one word ``name:type`` for each register, at m
                 cross unchanged; ``flags.open`` names the set of constants that a trace prints
     fd atfd     a descriptor; a directory descriptor or AT_FDCWD
     path str    a NUL-terminated path, another NUL-terminated string, in guest memory; ``path.entry`` is about
-                the entry in its directory: a link there is not followed
+                the entry in its directory: a link there is not followed, unless ``flags.at`` says so
     look        a path whose file is looked at: /proc/self/exe is the guest's. A directory stands before it;
                 ``flags.at`` may say that a link is not followed
     in[N] out[N] io[N]      a pointer to N bytes that the kernel reads, writes, or both

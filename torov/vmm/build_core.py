@@ -47,6 +47,8 @@ def _argument(arg: Arg, row: tuple[Arg, ...]) -> str:
     length = arg.length
     if arg.kind in ("look", "path"):
         flags = [i for i, other in enumerate(row) if other.detail == "at"]
+        if arg is not next(one for one in row if one.kind == arg.kind):  # linkat(2): they are about the first path
+            flags = []
         return f"{{{kind}, {flags[0] if flags else 'REF_CONST'}, {int(arg.detail == 'entry')}}}"
     if arg.kind == "in" and length is not None and length.arg is not None and row[length.arg].name == "addrlen":
         kind = "A_SOCKADDR"

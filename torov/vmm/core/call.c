@@ -186,6 +186,23 @@ static uint64_t mask_in(struct tv_vm *vm, long nr, gva at, uint64_t size, uint64
     return (uintptr_t)copy;
 }
 
+/* A path that is followed, to a file that the call may change: through a magic link of proc(5) it could be what the monitor has
+ * open. The address of the path that the host is given, or -errno. */
+static int64_t path_known(struct tv_vm *vm, const struct tv_call *c, int arg, const uint64_t a[6], struct held_path **own) {
+    const struct tv_argspec *s = &c->arg[arg];
+    int dir = arg && c->arg[arg - 1].kind == A_ATFD ? (int)a[arg - 1] : AT_FDCWD;
+    struct held_path *h;
+    if (*own || !(h = *own = malloc(sizeof *h + PATH_MAX))) return *own ? -EINVAL : -ENOMEM;
+    char *path = (char *)(h + 1);
+    h->fd = -1;
+    long n = tv_copy_str(vm, path, a[arg], PATH_MAX);
+    if (n == -EFAULT || (n == 0 && s->ref < 6 && a[s->ref] & AT_EMPTY_PATH)) return (int64_t)tv_ptr(vm, a[arg]); /* the kernel says it; the descriptor itself */
+    if (n < 0) return n;
+    if (faccessat(AT_FDCWD, "/proc/self/fd", F_OK, 0)) return (int64_t)(uintptr_t)path; /* no such links here */
+    path_hold(vm, dir, path, HOLD_FOLLOW, 0, h);
+    return h->err ? -h->err : (int64_t)(uintptr_t)h->sub;
+}
+
 int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *c) {
     if (c->plain) return tv_cp(&tv_me->attention, nr, a);
     struct iovec iov[IOV_CAP];
@@ -193,7 +210,9 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
     uint64_t mask;
     struct pollfd *polled = NULL;
     const struct held_path *held;
+    struct held_path *own = NULL; /* at most one: no call follows two paths */
     char path[PATH_MAX];
+    int64_t r;
     gva first = a[0];
     for (int i = 0; i < c->nargs; i++) {
         const struct tv_argspec *s = &c->arg[i];
@@ -213,8 +232,12 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
             if (held) {
                 a[i] = (uintptr_t)held->sub;
                 if (held->empty && s->ref < 6) a[s->ref] &= ~(uint64_t)AT_SYMLINK_NOFOLLOW;
+            } else if (s->kind == A_PATH && path_is_entry(s, a)) {
+                a[i] = tv_ptr(vm, a[i]); /* an entry: no link is followed */
             } else if (s->kind == A_PATH) {
-                a[i] = tv_ptr(vm, a[i]);
+                r = path_known(vm, c, i, a, &own);
+                if (r < 0 && r >= -4095) { free(own); free(polled); return r; }
+                a[i] = (uint64_t)r;
             } else a[i] = proc_look(vm, i ? a[i - 1] : (uint64_t)AT_FDCWD, a[i], s->ref == REF_CONST || !(a[s->ref] & AT_SYMLINK_NOFOLLOW), path, NULL);
             break;
         case A_SOCKADDR:
@@ -242,9 +265,10 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
             break;
         }
     }
-    int64_t r = tv_me->waiting && (tv_me->noted == SIGSEGV || tv_me->noted == SIGBUS) ? -EINTR : tv_cp(&tv_me->attention, nr, a);
+    r = tv_me->waiting && (tv_me->noted == SIGSEGV || tv_me->noted == SIGBUS) ? -EINTR : tv_cp(&tv_me->attention, nr, a);
     if (polled && (r >= 0 || r == -EINTR) && poll_answers(vm, first, (unsigned)a[1], polled)) r = -EFAULT;
     free(polled);
+    if (own) { path_drop(own); free(own); }
     return r;
 }
 

@@ -16,6 +16,19 @@ __attribute__((noinline, noclone)) static uint64_t movs(void *dst, const void *s
     return len;
 }
 
+/* Two bytes at once, where another thread may run them. */
+extern const char tv_store_start[], tv_store_end[];
+__attribute__((noinline, noclone)) static long store(void *dst, uint16_t value) {
+    long failed = 1;
+    __asm__ volatile(
+        ".globl tv_store_start, tv_store_end\n.hidden tv_store_start, tv_store_end\n"
+        "tv_store_start: movw %w[value], (%[dst])\n"
+        "xorl %k[failed], %k[failed]\n"
+        "tv_store_end:\n"
+        : [failed] "+r"(failed) : [dst] "r"(dst), [value] "r"(value) : "memory", "cc");
+    return failed;
+}
+
 static struct sigaction old_segv, old_bus;
 
 static void on_fault(int sig, siginfo_t *info, void *ctx) {
@@ -23,6 +36,10 @@ static void on_fault(int sig, siginfo_t *info, void *ctx) {
     uintptr_t rip = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
     if (rip >= (uintptr_t)tv_movs_start && rip < (uintptr_t)tv_movs_end) {
         u->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)tv_movs_end;
+        return;
+    }
+    if (rip >= (uintptr_t)tv_store_start && rip < (uintptr_t)tv_store_end) {
+        u->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)tv_store_end;
         return;
     }
     if (info->si_code <= 0 && (tv_me || sig_is_kick(sig, info))) { sig_note(sig, info, ctx); return; } /* sent, not raised by the CPU */
@@ -64,6 +81,11 @@ int tv_copy_out(struct tv_vm *vm, gva dst, const void *src, uint64_t len) {
     if (!len) return 0;
     if (!inside(vm, dst, len)) return -EFAULT;
     return movs(vm->mem.base + dst, src, len) ? -EFAULT : 0;
+}
+
+int tv_store16(struct tv_vm *vm, gva dst, uint16_t value) {
+    if (!inside(vm, dst, 2)) return -EFAULT;
+    return store(vm->mem.base + dst, value) ? -EFAULT : 0;
 }
 
 long tv_copy_str(struct tv_vm *vm, char *dst, gva src, size_t cap) {

@@ -79,10 +79,9 @@ static enum hold manner(struct live *l, int arg, uint64_t *beneath) {
         }
         return flags & O_NOFOLLOW || (flags & O_CREAT && flags & O_EXCL) ? HOLD_NOFOLLOW : HOLD_FOLLOW;
     }
-    if (l->nr == 265) return flags & AT_SYMLINK_FOLLOW && arg == 1 ? HOLD_FOLLOW : HOLD_ENTRY; /* linkat */
     if (l->nr == 322) return flags & AT_SYMLINK_NOFOLLOW ? HOLD_NOFOLLOW : HOLD_FOLLOW;        /* execveat */
     if (l->nr == 254) return flags & 0x02000000 ? HOLD_ENTRY : HOLD_FOLLOW;                    /* inotify_add_watch, IN_DONT_FOLLOW */
-    return s->size || flags & AT_SYMLINK_NOFOLLOW ? HOLD_ENTRY : HOLD_FOLLOW;
+    return path_is_entry(s, l->a) ? HOLD_ENTRY : HOLD_FOLLOW;
 }
 
 static const char *live_path(void *of, int arg) {

@@ -79,6 +79,12 @@ int pol_check(const void *p, uint32_t size);
 bool pol_asks(const uint8_t *p); /* is there an action "ask"? */
 const char *pol_label(const uint8_t *p, int rule);
 
+/* Is the last part of this path not followed, as the row and the flags say? */
+static inline bool path_is_entry(const struct tv_argspec *s, const uint64_t a[6]) {
+    uint64_t flags = s->ref < 6 ? a[s->ref] : 0;
+    return s->size ? !(flags & 0x400 /* AT_SYMLINK_FOLLOW */) : !!(flags & 0x100 /* AT_SYMLINK_NOFOLLOW */);
+}
+
 /* path.c */
 void path_hold(struct tv_vm *vm, int dir, const char *path, enum hold how, uint64_t beneath, struct held_path *h);
 void path_hold_fd(struct tv_vm *vm, int fd, struct held_path *h);

@@ -225,6 +225,7 @@ struct tv_vm {
 /* copy.c: the only places that read or write guest memory by pointer. 0 or -EFAULT. */
 int tv_copy_in(struct tv_vm *vm, void *dst, gva src, uint64_t len);
 int tv_copy_out(struct tv_vm *vm, gva dst, const void *src, uint64_t len);
+int tv_store16(struct tv_vm *vm, gva dst, uint16_t value); /* one store, if dst is even */
 long tv_copy_str(struct tv_vm *vm, char *dst, gva src, size_t cap); /* length without NUL, -EFAULT, -ENAMETOOLONG */
 int tv_touch(struct tv_vm *vm, gva addr); /* can the host read this byte now? */
 uint64_t tv_ptr(const struct tv_vm *vm, gva addr); /* host address for the host kernel, or one that it refuses */

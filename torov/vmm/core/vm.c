@@ -238,9 +238,9 @@ static void patch_late(struct tv_vm *vm, gva site) {
     if (mprotect(p, end - page, PROT_READ | PROT_WRITE)) return;
     uint16_t word;
     memcpy(&word, out, 2);
-    if (site & 1) memcpy(vm->mem.base + site, out, 2);
-    else __atomic_store_n((uint16_t *)(vm->mem.base + site), word, __ATOMIC_RELEASE);
+    int r = tv_store16(vm, site, word); /* the file may be cut short at any time */
     mprotect(p, end - page, PROT_READ);
+    if (r) return;
     tv_me->stats.late++;
 }
 
