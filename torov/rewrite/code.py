@@ -90,7 +90,6 @@ class Code:
         self._before: dict[int, tuple[tuple[Edge, ...], str]] = {}
         self._refs = Refs(image, self._regions)
         self.go = pclntab.find(image)
-        self._all_go: frozenset[str] | None = None
         self.returns = Returns(self)
 
     def region(self, addr: int) -> Region | None:
@@ -197,9 +196,7 @@ class Code:
     def _never_runs(self, go: pclntab.Pclntab, unit: Unit) -> bool:
         """Whether a function of Go's runtime waits for another one that the linker has left out."""
         needs = _WAITS_FOR.get(go.name(unit.start) or "")
-        if needs is not None and self._all_go is None:
-            self._all_go = go.all_names()
-        return needs is not None and self._all_go is not None and needs not in self._all_go
+        return needs is not None and not go.mentions(needs)
 
     def _names(self, line: Line, opcode: int, addr: int, kind: int) -> bool:
         """Whether an instruction is the reference to an address that its bytes looked like."""

@@ -57,10 +57,9 @@ class Pclntab(LazyTable):
         end = self.data.find(b"\0", start, min(start + 512, self.limit))
         return self.data[start:end].decode("utf-8", "replace") if end > start else None
 
-    def all_names(self) -> frozenset[str]:
-        """Return the names of all functions."""
-        found = (self.name(self.start_of(i)) for i in self._index)
-        return frozenset(name for name in found if name is not None)
+    def mentions(self, name: str) -> bool:
+        """Return whether the table holds a name; if not, there is no such function."""
+        return self.data.find(b"\0" + name.encode() + b"\0", self.base, self.limit) >= 0
 
     def arguments(self, addr: int) -> int | None:
         """Return the bytes of its caller's frame that a function may write: arguments, results, spilled registers.
