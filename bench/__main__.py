@@ -19,7 +19,7 @@ from rich.table import Table
 from bench.grid import Grid
 from bench.measure import BenchError, Row, output
 from bench.rows import build, rows
-from bench.supervisors import comparison, decisions, jails, policies, starts
+from bench.supervisors import comparison, decisions, filtered, jails, policies, starts
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -140,7 +140,7 @@ def main() -> int:
                 raise BenchError(f"{hello}: not there; `make samples` builds it")
             output([torov, "exec", str(hello)])  # its image is in the cache from here on
         build(programs)
-        every = rows(programs, torov, python, samples) + decisions(programs)
+        every = rows(programs, torov, python, samples) + filtered(programs, torov) + decisions(programs)
         every += starts(torov, str(samples / "HelloWorld_glibc"))
         done = [row for row in every if (options.only or "") in row.name]
         whole = [comparison(programs, torov), policies(programs, torov), jails(python)]

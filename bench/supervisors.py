@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.filters import filter_of
 from bench.grid import Grid, Measure
-from bench.measure import BenchError, Row, output, printed, timed
+from bench.measure import BenchError, Row, Sample, output, printed, timed
 from torov import corpus
 from torov.jail import SPACES
 from torov.policy import Policy, load
@@ -140,16 +140,14 @@ def comparison(directory: Path, torov: str, share: float = 1) -> Grid:
     return Grid("supervisors", (*HEADS, *(("grep -r, 500 files",) if search else ())), lines)
 
 
-ALL = dict.fromkeys((*CALLS, "connect"), EVERY)
+ASKED = ("read", "open", "stat", "connect")
 RULES: tuple[tuple[str, str, tuple[str, ...], dict[str, str]], ...] = (
-    ("unconditional rules", "unconditional", ("--no-seccomp",), ALL),
-    ("one rule with a condition", "one", ("--no-seccomp",), {"read": ARGUMENT, "open": ARGUMENT, "stat": ARGUMENT}),
-    ("ten rules with conditions", "ten", ("--no-seccomp",), {"read": ARGUMENT}),
-    ("a path condition", "path", ("--no-seccomp",), {"open": PLACE, "stat": PLACE}),
-    ("an address condition", "address", ("--no-seccomp",), {"connect": PLACE}),
-    ("logged (--audit)", "log", ("--no-seccomp", "--audit", "/dev/null"), {"read": EVERY}),
-    ("unconditional, the monitor's filter", "unconditional", (), ALL),
-    ("a condition, the monitor's filter", "one", (), {"read": ARGUMENT, "open": ARGUMENT, "stat": ARGUMENT}),
+    ("unconditional rules", "unconditional", (), dict.fromkeys(ASKED, EVERY)),
+    ("one rule with a condition", "one", (), {"read": ARGUMENT, "open": ARGUMENT, "stat": ARGUMENT}),
+    ("ten rules with conditions", "ten", (), {"read": ARGUMENT}),
+    ("a path condition", "path", (), {"open": PLACE, "stat": PLACE}),
+    ("an address condition", "address", (), {"connect": PLACE}),
+    ("logged (--audit)", "log", ("--audit", "/dev/null"), {"read": EVERY}),
 )
 """Lines of the policy grid: name, policy, options, and by call what becomes of the three that calls.c asks about."""
 
@@ -157,18 +155,32 @@ RULES: tuple[tuple[str, str, tuple[str, ...], dict[str, str]], ...] = (
 def policies(directory: Path, torov: str, count: int = 4_000) -> Grid:
     """The same calls under several policies, by what each needs more than under the built-in one.
 
+    What all calls of a run need more, calls.c takes for the machine's mood; filtered() is about that.
+
     Args:
         directory, torov: as comparison().
         count: calls a measurement.
     """
-    program, exec_, every = str(directory / "calls"), (torov, "exec", "--quiet"), (*CALLS, "connect")
+    program, exec_ = str(directory / "calls"), (torov, "exec", "--quiet", "--no-seccomp")
     lines: dict[str, tuple[Measure | None, ...]] = {
-        "built-in policy": tuple(calls(program, exec_, call, count, NOBODY) for call in every)
+        "built-in policy": tuple(calls(program, exec_, call, count, NOBODY) for call in ASKED)
     }
     for name, policy, options, expect in RULES:
         before = (*exec_, "--policy", str(POLICIES / f"{policy}.json"), *options)
-        lines[name] = tuple(calls(program, before, call, count, expect[call]) if call in expect else None for call in every)
-    return Grid("policies", (*HEADS, "connect"), lines, differences=True)
+        lines[name] = tuple(calls(program, before, call, count, expect[call]) if call in expect else None for call in ASKED)
+    return Grid("policies", (*HEADS[1:], "connect"), lines, differences=True)
+
+
+def filtered(directory: Path, torov: str, count: int = 20_000) -> list[Row]:
+    """What the filter on the monitor's own calls adds to each of the program's: arguments as policies()."""
+    program, exec_ = str(directory / "calls"), (torov, "exec", "--quiet", "--policy", str(POLICIES / "unconditional.json"))
+
+    def getppid(before: Sequence[str]) -> Sample:
+        measure = calls(program, before, "getppid", count, EVERY)
+        return lambda: measure()[0]
+
+    base, ours = getppid((*exec_, "--no-seccomp")), getppid(exec_)
+    return [Row("getppid, the monitor's filter", "--no-seccomp", base, ours, added=True)]
 
 
 def _compiled(directory: Path, name: str) -> tuple[Policy, str]:

@@ -15,6 +15,7 @@ from bench.measure import BenchError
 from bench.rows import HERE, PROGRAMS, build
 from bench.supervisors import (
     ARGUMENT,
+    ASKED,
     CALLS,
     DECISIONS,
     EVERY,
@@ -26,6 +27,7 @@ from bench.supervisors import (
     calls,
     comparison,
     decisions,
+    filtered,
     jails,
     policies,
     starts,
@@ -126,8 +128,15 @@ def test_every_cell_of_the_comparison_runs(programs: Path, torov: str) -> None:
 def test_every_policy_of_the_grid_refuses_what_it_should(programs: Path, torov: str) -> None:
     grid = policies(programs, torov, count=50)
     grid.round(1)
-    assert len(grid.done[0]) == len(CALLS) + 1 + sum(len(expect) for _, _, _, expect in RULES)
+    assert len(grid.done[0]) == len(ASKED) + sum(len(expect) for _, _, _, expect in RULES)
     assert {word for _, _, _, expect in RULES for word in expect.values()} == {EVERY, ARGUMENT, PLACE} != {NOBODY}
+
+
+@pytest.mark.kvm
+def test_the_filter_on_the_monitor(programs: Path, torov: str) -> None:
+    (row,) = filtered(programs, torov, count=100)
+    row.round(swap=False)
+    assert min(row.medians()) > 0 and row.met() is None
 
 
 def test_decisions_alone(programs: Path) -> None:
