@@ -19,7 +19,7 @@ class Attack:
         root: natively it does so for root only.
         reason: what stands on standard error of torov (a pattern).
         policy: a policy file's text.
-        prefix: a command in front of both, such as unshare(1).
+        prefix: a command in front of the native run, such as unshare(1).
         status: of the guest by torov.
         hole: it succeeds today, and why.
     """
@@ -118,5 +118,50 @@ ATTACKS = (
     Attack("memory_out", "under_calls", "memory that goes while a call uses it", natively=False),
     Attack("memory_out", "recursion", "recursion without an end", natively=False),
     Attack("memory_out", "no_stack", "a signal for which there is no stack", natively=False),
+    # calls that reach past the program
+    Attack("calls_out", "ptrace_all", "traces another process, a child, the monitor"),
+    Attack("calls_out", "process_memory", "process_vm_readv and writev of a child, of itself, of the secret"),
+    Attack("calls_out", "bpf_programs", "bpf", root=True),
+    Attack("calls_out", "faults_of_others", "userfaultfd", root=True, reason="userfaultfd = EPERM"),
+    Attack("calls_out", "rings", "io_uring and aio"),
+    Attack("calls_out", "performance", "perf_event_open", root=True),
+    Attack("calls_out", "keys", "add_key, request_key, keyctl"),
+    Attack("calls_out", "handles", "name_to_handle_at and open_by_handle_at", root=True),
+    Attack("calls_out", "mounts", "mount and its ten kin", root=True, prefix=("unshare", "-m")),
+    Attack("calls_out", "unshared", "unshare of every namespace", root=True),
+    Attack("calls_out", "cloned", "clone and clone3 into new namespaces and another cgroup", root=True),
+    Attack("calls_out", "joined", "setns to the namespaces of another process", root=True),
+    Attack("calls_out", "change_root", "chroot", root=True, reason="denied chroot"),
+    Attack("calls_out", "modules", "kernel modules and kexec", root=True),
+    Attack("calls_out", "machine", "reboot, swap, quotas, ports, clocks and 12 more", natively=False, reason="iopl = EPERM"),
+    Attack("calls_out", "host_name", "sethostname", root=True, prefix=("unshare", "-u"), reason="denied sethostname"),
+    Attack("calls_out", "segments", "modify_ldt and set_thread_area"),
+    Attack("calls_out", "filters", "filters and dispatchers for the monitor's own calls"),
+    Attack("calls_out", "monitor_layout", "prctl, personality and rseq that change the monitor"),
+    Attack("calls_out", "others_memory", "process_madvise, move_pages and others"),
+    Attack("calls_out", "terminal", "TIOCSTI, TIOCLINUX, TIOCSETD"),
+    Attack("calls_out", "numbers", "a call that the policy refuses, by other numbers", reason=GETUID, policy=NO_GETUID),
+    Attack("calls_out", "started", "programs by five ways, to lose the policy", reason=GETUID, policy=NO_GETUID),
+    Attack("calls_out", "setuid_root", "a setuid program of root's, run by nobody", root=True),
+)
+# fmt: on
+
+# fmt: off
+RACES = (
+    Attack("races", "iovec_base", "bases of an iovec"),
+    Attack("races", "message_header", "the pointers of a message's header"),
+    Attack("races", "control_data", "the descriptor, length and type in control data"),
+    Attack("races", "path_string", "the string of a path: /dev/null and /proc/self/mem"),
+    Attack("races", "path_link", "a symbolic link to them"),
+    Attack("races", "open_numbers", "uses the number of an open that is going to be refused"),
+    Attack("races", "vcpu_numbers", "uses the number of a vCPU that is being made", natively=False, hole="vcpu-number"),
+    Attack("races", "directory", "the directory behind a descriptor, and the parents of a directory"),
+    Attack("races", "cut_text", "cuts a file short while its text is patched", natively=False),
+    Attack("races", "page_rights", "rights of a page that is used", natively=False),
+    Attack("races", "exec_spec", "what exec hands to the next monitor", natively=False, policy=NO_GETUID),
+    Attack("races", "frames", "the frame that sigreturn reads", natively=False),
+    Attack("races", "descriptor_sets", "sets of select and poll", natively=False),
+    Attack("races", "directory_entries", "entries that getdents has written", natively=False),
+    Attack("races", "exec_words", "argv and envp", natively=False),
 )
 # fmt: on

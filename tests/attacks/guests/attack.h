@@ -73,7 +73,7 @@ static inline int apart(void (*fn)(void)) {
     int status = 0;
     fflush(stdout);
     pid_t pid = fork();
-    if (!pid) { fn(); _exit(0); }
+    if (!pid) { held = escaped = 0; fn(); _exit(escaped ? 66 : 0); }
     need(pid > 0, "fork");
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) { }
     return status;
