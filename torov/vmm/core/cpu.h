@@ -53,7 +53,8 @@ void cpu_know(const void *table, uint32_t size);
 int cpu_vm_memory(struct tv_cpu_vm *vm, unsigned slot, uint64_t gpa, uint64_t size, void *host, bool readonly);
 int cpu_vm_slots(struct tv_cpu_vm *vm);
 void cpu_vm_close(struct tv_cpu_vm *vm);
-int cpu_create(struct tv_cpu **out, struct tv_cpu_vm *vm, int id, uint8_t *sys, uint64_t tss, uint64_t sys_stack, const char **what);
+struct tv_vm;
+int cpu_create(struct tv_cpu **out, struct tv_cpu_vm *vm, int id, uint8_t *sys, uint64_t tss, uint64_t sys_stack, struct tv_vm *among, const char **what);
 int cpu_start(struct tv_cpu *cpu, uint64_t rip, uint64_t rsp, const char **what); /* ring 3, registers zero */
 void cpu_run(struct tv_cpu *cpu, struct tv_exit *exit);
 int cpu_complete(struct tv_cpu *cpu);            /* finish a pending out exit: rip is past it afterwards */

@@ -92,10 +92,10 @@ static int rebuild(struct tv_vm *vm, bool shared_fds) {
     vm_more_fds(&limit);
     int r = cpu_vm_open(&vm->hw, vm->flags & TV_F_IOPL, kvm, &what);
     if (!r) r = mem_slots_again(vm);
-    if (!r) r = cpu_create(&t->cpu, vm->hw, 0, vm->mem.base, tss, stack, &what);
+    if (!r) r = cpu_create(&t->cpu, vm->hw, 0, vm->mem.base, tss, stack, vm, &what);
     vm_less_fds(&limit);
     if (!r) r = vm_hide_fd(vm, &vm->hw->fd);
-    return r ? r : vm_hide_fd(vm, &t->cpu->fd);
+    return r;
 }
 
 #ifdef __SANITIZE_ADDRESS__ /* make test-asan */

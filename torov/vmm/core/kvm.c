@@ -165,7 +165,7 @@ static void task_segment(uint8_t *tss, uint64_t sys_stack) {
     tss[0x68 + 2] = 0xf0;                                     /* ports 0x10..0x13: the four that out 0x10, eax covers */
 }
 
-int cpu_create(struct tv_cpu **out, struct tv_cpu_vm *vm, int id, uint8_t *sys, uint64_t tss, uint64_t sys_stack, const char **what) {
+int cpu_create(struct tv_cpu **out, struct tv_cpu_vm *vm, int id, uint8_t *sys, uint64_t tss, uint64_t sys_stack, struct tv_vm *among, const char **what) {
     struct tv_cpu *cpu = calloc(1, sizeof *cpu);
     if (!cpu) return -ENOMEM;
     cpu->vm = vm;
@@ -176,14 +176,17 @@ int cpu_create(struct tv_cpu **out, struct tv_cpu_vm *vm, int id, uint8_t *sys, 
     *what = "KVM_CREATE_VCPU";
     cpu->fd = ioctl(vm->fd, KVM_CREATE_VCPU, id);
     if (cpu->fd < 0) goto fail;
+    /* Where threads of the guest run, one of them may put a file of its own in the place of this descriptor: it is out of reach,
+     * and KVM has taken it for a vCPU, before it is mapped. */
+    if (among && (errno = -vm_hide_fd(among, &cpu->fd))) goto fail;
+    *what = "KVM_SET_CPUID2";
+    if (ioctl(cpu->fd, KVM_SET_CPUID2, &cpuid) < 0) goto fail;
     *what = "mmap of struct kvm_run";
     struct kvm_run *run = cpu->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, cpu->fd, 0);
     if (cpu->run == MAP_FAILED) goto fail;
     run->kvm_valid_regs = KVM_SYNC_X86_REGS;
     _Static_assert(sizeof(struct tv_regs) == sizeof(struct kvm_regs), "tv_regs follows kvm_regs");
     cpu->regs = (struct tv_regs *)&run->s.regs.regs;
-    *what = "KVM_SET_CPUID2";
-    if (ioctl(cpu->fd, KVM_SET_CPUID2, &cpuid) < 0) goto fail;
     struct kvm_device_attr attr = {.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET};
     uint64_t zero = 0;
     attr.addr = (uintptr_t)&zero;

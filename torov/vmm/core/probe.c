@@ -30,7 +30,7 @@ int tv_probe(struct tv_host_info *info, struct tv_stop *why, int loops) {
     info->fsgsbase = (vm->hw->features & CPUF_FSGSBASE) != 0;
     what = "guest memory";
     if ((r = mem_create(vm))) goto out;
-    if ((r = cpu_create(&tv_me->cpu, vm->hw, 0, vm->mem.base, TV_SYS_TSS, TV_SYS_STACK, &what))) goto out;
+    if ((r = cpu_create(&tv_me->cpu, vm->hw, 0, vm->mem.base, TV_SYS_TSS, TV_SYS_STACK, NULL, &what))) goto out;
     what = "guest memory";
     if ((r = map_anon(vm, 0x400000, 0x401000, 3, 0))) goto out;
     memcpy(vm->mem.base + 0x400000, loop, sizeof loop);

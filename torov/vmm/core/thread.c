@@ -69,9 +69,8 @@ int thread_cpu(struct tv_vm *vm, struct tv_cpu **out) {
     pthread_mutex_unlock(&vm->mm);
     struct rlimit limit;
     vm_more_fds(&limit);
-    if (!r) r = cpu_create(out, vm->hw, id, vm->mem.base, page, page + PG, &what);
+    if (!r) r = cpu_create(out, vm->hw, id, vm->mem.base, page, page + PG, vm, &what);
     vm_less_fds(&limit);
-    if (!r) r = vm_hide_fd(vm, &(*out)->fd);
     return r;
 }
 

@@ -172,7 +172,7 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     if (!again && (r = cpu_vm_open(&vm->hw, spec->flags & TV_F_IOPL, spec->kvm_fd > 0 ? spec->kvm_fd : -1, &what))) goto fail;
     what = "guest memory";
     if ((r = mem_create(vm))) goto fail;
-    if (!again && (r = cpu_create(&tv_me->cpu, vm->hw, 0, vm->mem.base, TV_SYS_TSS, TV_SYS_STACK, &what))) goto fail;
+    if (!again && (r = cpu_create(&tv_me->cpu, vm->hw, 0, vm->mem.base, TV_SYS_TSS, TV_SYS_STACK, NULL, &what))) goto fail;
     vm->stats.kvm_ns = tv_now() - t0;
     if ((r = load_image(vm, spec->image_fd, false, &what))) goto fail;
     if (spec->start) vm->entry = spec->start + vm->image_bias;
