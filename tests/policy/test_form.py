@@ -172,9 +172,7 @@ def test_every_decision_is_that_of_a_plain_reading_of_the_rules(default: str, ru
         ),
         (
             {"torov": 1, "default": "deny", "ruels": []},
-            "top level: expected one of torov, default, extends, rules, strict, limits, environment, arguments, root, mounts, "
-            "network, namespaces, hostname, user, delegates, debug, trace, capabilities, comment, "
-            'got "ruels" (did you mean rules?)',
+            'top level: expected a member that docs/policy.md lists, got "ruels" (did you mean rules?)',
         ),
     ],
 )

@@ -24,7 +24,15 @@ _OURS: dict[str, object] = {
         {"calls": ["read", "write", "newfstatat"], "action": "allow", "comment": "files"},
         {"calls": ["socket"], "action": {"errno": "EAFNOSUPPORT"}},
         {"calls": ["@mount", "ptrace"], "action": "kill"},
+        {
+            "calls": ["open", "openat"],
+            "action": "log",
+            "where": [{"path": "/etc/**"}, {"arg": "flags", "is": "O_RDONLY", "mask": "O_ACCMODE"}],
+        },
+        {"calls": ["connect"], "action": "ask", "where": [{"address": {"network": "10.0.0.0/8", "port": [1, 9]}}]},
     ],
+    "limits": {"memory": "1M", "cpu": "1s"},
+    "mounts": [{"bind": "/usr", "mode": "ro"}],
 }
 _TOROV: dict[str, object] = {
     "Binary": "Echo.bin",
@@ -33,6 +41,18 @@ _TOROV: dict[str, object] = {
     "Startaddr": "400200",
     "Debug": {"Allowed": "False", "Port": "1234"},
     "Hypercalls": [{"Name": "Ioctl", "Allowed": "True"}, {"Name": "Sendto", "Allowed": True}],
+}
+_OCI: dict[str, object] = {
+    "defaultAction": "SCMP_ACT_ERRNO",
+    "defaultErrnoRet": 38,
+    "syscalls": [
+        {
+            "names": ["read", "write", "exit_group"],
+            "action": "SCMP_ACT_ALLOW",
+            "includes": {"caps": ["CAP_KILL"], "minKernel": "4.8"},
+        },
+        {"name": "personality", "action": "SCMP_ACT_LOG", "args": [{"index": 0, "value": 8, "op": "SCMP_CMP_EQ"}]},
+    ],
 }
 
 
@@ -85,7 +105,7 @@ def test_a_file_is_loaded_and_named(tmp_path: Path) -> None:
     policy = load(str(file))
     assert (policy.source, policy.name_of_default, policy.binary) == (str(file), "EACCES", None)
     assert (policy.action(0), policy.action(41), policy.action(165)) == (0, errno.EAFNOSUPPORT, -1)
-    assert policy.action(257) == errno.EACCES
+    assert (policy.action(257), policy.action(82)) == (-2, errno.EACCES)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +161,7 @@ _VALUES = [*_WRONG, "", "allow", "\ud800", "x" * 5000]
 def _mutant(seed: int) -> bytes:
     """A damaged policy: seeds give bit flips, truncations, splices, swapped names and swapped types."""
     rng = random.Random(seed)
-    document = copy.deepcopy(rng.choice([_OURS, _TOROV]))
+    document = copy.deepcopy(rng.choice([_OURS, _TOROV, _OCI]))
     data = bytearray(json.dumps(document, indent=1).encode())
     how = seed % 5
     if how == 0:

@@ -70,6 +70,16 @@ def test_all_that_there_is_and_the_policies_of_the_samples_are_good() -> None:
         assert _both(json.loads(path.read_text())) == (True, True), path
 
 
+def test_the_example_of_the_documentation_is_good(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "policy.md").read_text()
+    start = text.index('    {\n      "torov": 1,')
+    document = json.loads(text[start : text.index("\n\n", start)])
+    CHECKER.validate(document)
+    (tmp_path / "base.json").write_text('{"torov": 1, "default": "allow"}')
+    made = parse(str(tmp_path / "p.json"), json.dumps(document).encode())
+    assert (made.action(0), made.action(257), made.action(41)) == (0, -2, 0)
+
+
 def _paths(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     found = [path]
     for name, inside in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():

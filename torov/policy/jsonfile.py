@@ -200,8 +200,8 @@ class Place:
         for written, inside in value.items():
             name = known.get(_fold(written, fold))
             if name is None:
-                wanted = ", ".join(known.values())
-                raise self.error(f"one of {wanted}", show(written), _nearest(written, list(known.values())))
+                wanted = f"one of {', '.join(known.values())}" if len(known) < 12 else "a member that docs/policy.md lists"
+                raise self.error(wanted, show(written), _nearest(written, list(known.values())))
             if name in found:
                 raise self.error("each name once", f"{show(written)} twice")
             found[name] = Place(self.file, f"{self.path}.{name}" if self.path else name, inside)

@@ -11,7 +11,7 @@ import json
 import os
 
 from torov.policy.compile import MAX_CONDS
-from torov.policy.settings import CAPABILITIES, NAMESPACES, NETWORKS
+from torov.policy.settings import CAPABILITIES, MOST_DELEGATES, NAMESPACES, NETWORKS
 from torov.syscalls import CALLS, GROUPS
 
 Json = dict[str, object]
@@ -140,7 +140,7 @@ def document() -> Json:
         "namespaces": {"type": "array", "items": {"enum": list(NAMESPACES)}},
         "hostname": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[^\\u0000]*$"},
         "user": {"anyOf": [{"type": "string"}, user]},
-        "delegates": {"type": "object", "propertyNames": {"minLength": 1, "maxLength": 64},
+        "delegates": {"type": "object", "propertyNames": {"minLength": 1, "maxLength": 64}, "maxProperties": MOST_DELEGATES,
                       "additionalProperties": _object({"socket": _TEXT})},
         "debug": _object({"allowed": {"type": "boolean"}, "port": port}),
         "trace": _object({"calls": _ref("calls"), "file": _TEXT, "format": {"enum": ["text", "json"]}}),

@@ -12,6 +12,7 @@ NETWORKS = ("none", "loopback", "host")
 NAMESPACES = ("user", "mount", "pid", "net", "ipc", "uts")
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _MOST = (1 << 31) - 1
+MOST_DELEGATES = 8
 
 
 class Settings:
@@ -256,6 +257,8 @@ def _user(place: Place) -> tuple[int, int]:
 
 def _delegates(place: Place) -> dict[str, dict[str, str]]:
     made: dict[str, dict[str, str]] = {}
+    if len(place.entries()) > MOST_DELEGATES:
+        raise place.error(f"at most {MOST_DELEGATES} delegates", f"{len(place.entries())}")
     for name, inside in place.entries().items():
         if not name or len(name) > 64:
             raise inside.error("a name of at most 64 characters", show(name))
