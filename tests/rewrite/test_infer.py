@@ -11,6 +11,7 @@ from support import HELLO_C, Compiler
 from test_golden import ENTRIES, binary
 
 from torov.loader.elf import load
+from torov.rewrite import code
 from torov.rewrite.infer import Inferred, infer
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "inferred.json").read_text())
@@ -93,6 +94,15 @@ def test_what_cannot_be_known_says_why(cc: Compiler, name: str) -> None:
 def test_an_unknown_site_says_what_is_known_of_it(cc: Compiler) -> None:
     found = of(cc, "test %edi, %edi\n mov (%rsi), %eax\n je 1f\n mov $60, %eax\n1: syscall\n")
     assert found.unknown == 1 and list(found.partial.values()) == [{60}] and found.calls == {60}
+
+
+def test_a_search_ends_in_bounded_time(cc: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "STEPS", 50_000)
+    ways = "".join(f" cmp ${n}, %edi\n je 1f\n syscall\n 1: mov %esi, %eax\n" for n in range(300))
+    found = of(cc, f"mov $1, %esi\n{ways} syscall\n")
+    assert "bounded time" in list(found.reasons.values())[-1]
+    monkeypatch.setattr(code, "STEPS", 5_000_000)
+    assert of(cc, f"mov $1, %esi\n{ways} syscall\n").unknown == 1  # the first: eax at the entry
 
 
 WRAPPER = """

@@ -11,7 +11,7 @@ import bisect
 import struct
 
 from torov.rewrite import pclntab
-from torov.rewrite.decode import Decoder, falls_through
+from torov.rewrite.decode import BudgetSpent, Decoder, falls_through
 from torov.rewrite.refs import CALL_REF, JUMP_REF, OTHER_REF, Refs
 from torov.rewrite.regions import regions
 from torov.rewrite.scan import tables
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FLOW, JUMP, CALL = 0, 1, 2
 """How control comes from an instruction: it goes on behind it, it jumps, it calls."""
 _BUDGET = 128 << 20  # bytes that may be decoded of one file
+STEPS = 5_000_000  # of all searches in one file; of 38 programs the one with the most needs 520,000
 _SHORT = 130  # bytes that a short jump reaches
 _TABLE_MAX = 4096
 _PF_W = 2
@@ -86,6 +87,7 @@ class Code:
         self._starts = [r.start + r.bias for r in self._regions]
         self._decoder = Decoder(image.data, _BUDGET)
         self._tables = [table for _, table in tables(image)]
+        self._left = STEPS
         self._units: dict[int, Unit] = {}
         self._before: dict[int, tuple[tuple[Edge, ...], str]] = {}
         self._refs = Refs(image, self._regions)
@@ -116,6 +118,16 @@ class Code:
                 return self.unit(addr)  # nothing that could be called is here: bytes that looked like a call
             made = self._units[start] = Unit(start, end, known, lines)
         return made
+
+    def spend(self, steps: int) -> None:
+        """Count steps of a search.
+
+        Raises:
+            BudgetSpent: no real program needs so many.
+        """
+        self._left -= steps
+        if self._left < 0:
+            raise BudgetSpent
 
     def written(self, line: Line) -> tuple[str, ...]:
         """The names of all registers that an instruction writes, as capstone knows it."""
@@ -313,6 +325,7 @@ class Code:
                 target = bias + struct.unpack_from(form, data, place)[0]
                 if not self._refs.low <= target < self._refs.high:
                     break
+                self.spend(1)
                 if target in unit.index:
                     found.add(target)
         return found
@@ -352,6 +365,7 @@ class Code:
 
         Go names its variables by RIP, and an address that is taken of what is near may be that of a structure around it.
         """
+        self.spend((self._refs.high - self._refs.low) // 64 + 1)  # all code is looked through
         if self._refs.in_data(addr):
             return False
         for modrm in self._refs.data_uses(addr - _NEAR, addr + 8):

@@ -91,6 +91,7 @@ class Frames:
         tables = [unit.index[target] for target in code.table(unit)]
         while work:
             i, depth = work.pop()
+            code.spend(1)
             old = found.get(i)
             if old is not None:
                 merged = tuple(a if a == b else None for a, b in zip(old, depth, strict=True))

@@ -108,7 +108,7 @@ def infer(program: Image | str, made: Plan | None = None) -> Inferred:
                 continue
             numbers, why = search.numbers(site.vaddr) if site.kept is not Kept.RESTORER else (_RESTORER, "")
         except BudgetSpent:
-            numbers, why = frozenset(), "file too large to decode in bounded time"
+            numbers, why = frozenset(), "file too large to search in bounded time"
         if site.function is not None:
             functions[site.vaddr] = site.function
         sites[site.vaddr] = numbers if not why else None
@@ -182,6 +182,7 @@ class Search:
         found, work, seen, unknown = set[int](), [first], {first}, ""
         while work:
             addr, where = work.pop()
+            self._code.spend(1)
             edges, why = self._code.before(addr)
             if why:
                 unknown = unknown or self._argument(addr, where, why)

@@ -46,6 +46,7 @@ def branches(code: Code, unit: Unit, i: int, go: bool) -> list[tuple[bool, int]]
             if name_of(unit.lines[-1][2]) == "call":
                 continue  # a function that ends with a call: it does not return
             return None
+        code.spend(1)
         if len(seen) > _STEPS:
             return None
         address, _, mnemonic, operands = unit.lines[j]
@@ -130,6 +131,7 @@ class Returns:
             if i in seen:
                 continue
             seen.add(i)
+            self._code.spend(1)
             _, _, mnemonic, operands = unit.lines[i]
             name, to = name_of(mnemonic), operand(operands)
             if name in ("ret", "retf", "iretq") or len(seen) > _STEPS:
