@@ -247,17 +247,20 @@ class Around:
         UsageError, MachineError: as plan() and torov.seccomp.load().
     """
 
-    __slots__ = ("_filters", "_policy", "closed", "flags", "held", "image", "loader", "plan", "shared")
+    __slots__ = ("_filters", "_policy", "_rules", "closed", "flags", "held", "image", "loader", "plan", "shared")
 
     def __init__(self, policy: Policy | None, wanted: bool, filtered: bool, audited: bool = False) -> None:
+        from torov import landlock
+
         self._policy = policy
         self.plan = plan(policy.jail if policy else None, policy.limits if policy else None, wanted)
         self._filters: dict[str, bytes] = {}
+        self._rules = landlock.load(policy) if policy else None
         if filtered:
             from torov import seccomp
 
             self._filters = seccomp.load(policy or seccomp.builtin(), audited)
-        self.closed = bool(self._filters) or (self.plan is not None and self.plan.supervised)
+        self.closed = bool(self._filters) or self._rules is not None or (self.plan is not None and self.plan.supervised)
         self.image: int | None = None
         self.loader: int | None = None
         self.held: dict[str, int] = {}
@@ -286,6 +289,7 @@ class Around:
             return None
         import errno  # noqa: F401  # what messages take later
 
+        import torov.loader.cachedir
         import torov.syscalls  # noqa: F401
         from torov.vmm import confine, machine
 
@@ -301,9 +305,24 @@ class Around:
             end = _split(self.plan, keep, self.held["runner"], self.shared)
             if end is not None:
                 return self._told(end), _end(end)
+        self._restrict()
         if self._filters:
             confine.seccomp(self._filters["start"])
         return None
+
+    def _restrict(self) -> None:
+        """Landlock, in layers: what the policy comes to, what the mounts come to; a kernel without it is no error."""
+        from torov import landlock
+        from torov.vmm import confine
+
+        runner = self.held["runner"]
+        if self._rules is not None:
+            rules = self._rules
+            own: list[tuple[bytes | int, int]] = [*rules.paths, *landlock.places(rules), (runner, landlock.runner_rights(rules))]
+            confine.landlock(rules.fs, own, rules.net, rules.ports, 0)
+        if self.plan is not None and self.plan.spaces:
+            mounted = landlock.of_mounts(self.plan) or landlock.Rules()
+            confine.landlock(mounted.fs, mounted.paths, 0, [], landlock.SCOPED)
 
     def seal(self, guest: Machine) -> None:
         """Go under the second filter: the guest is about to run."""

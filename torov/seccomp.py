@@ -118,6 +118,7 @@ NEEDS: tuple[Need, ...] = (
     Need("processes", "kill", "a forked guest ends by the signal that ended it"),
     Need("exec", "execveat", "torov-runner, by its descriptor", (4, MASKED, _LOW, 0x1000)),
     Need("exec", "memfd_create write", "what the runner is told"),
+    Need("exec", "fcntl", "F_ADD_SEALS: and nobody else tells it", (1, MASKED, _LOW, 1033)),
     Need("exec", "unshare", "CLONE_FILES: no other shares the descriptor of that", (0, EQ, 0x400, 0)),
     Need("exec", "openat", "the program, its interpreter, its image: to be read", _READING),
     Need("exec", "read pread64 newfstatat fstat faccessat faccessat2 access", "what the program is"),
@@ -144,7 +145,6 @@ NEEDS: tuple[Need, ...] = (
     Need("start", "getrandom sysinfo getgid getegid uname getcwd sched_getaffinity", "the auxiliary vector; Python"),
     Need("start", "prctl", "names, dumpable", ),
     Need("start", "seccomp", "the second filter"),
-    Need("start", "landlock_create_ruleset landlock_add_rule landlock_restrict_self", "the rules about files"),
 )  # fmt: skip
 
 SERVED: dict[str, str] = {

@@ -90,3 +90,40 @@ def shared_make(output: int, processes: int) -> int:
     if fd < 0:
         raise MachineError("memfd_create for limits", -fd)
     return fd
+
+
+def landlock(fs: int, paths: Sequence[tuple[bytes | int, int]], net: int, ports: Sequence[tuple[int, int]], scoped: int) -> int:
+    """Restrict this process, and what it starts, by a ruleset of Landlock; arguments as in torov.landlock.Rules.
+
+    Args:
+        paths: paths, or descriptors, with rights.
+
+    Returns:
+        The version of the kernel's Landlock; 0 if it has none.
+
+    Raises:
+        MachineError: the kernel refuses it.
+    """
+    alive: list[Any] = []
+    spec = _ffi.new("struct tv_landlock *")
+    beneath, open_ports = _ffi.new("struct tv_beneath[]", len(paths) or 1), _ffi.new("struct tv_port[]", len(ports) or 1)
+    for raw, (place, rights) in zip(beneath, paths, strict=False):
+        raw.access = rights
+        if isinstance(place, int):
+            raw.fd = place
+        else:
+            alive.append(_ffi.new("char[]", place))
+            raw.path = alive[-1]
+    for raw, (port, rights) in zip(open_ports, ports, strict=False):
+        raw.port, raw.access = port, rights
+    spec.fs, spec.net, spec.scoped = fs, net, scoped
+    spec.paths, spec.npaths, spec.ports, spec.nports = beneath, len(paths), open_ports, len(ports)
+    abi = int(_lib.tv_landlock(spec))
+    if abi < 0:
+        raise MachineError("the rules of Landlock", -abi)
+    return abi
+
+
+def landlock_abi() -> int:
+    """The version of the kernel's Landlock; 0 if it has none."""
+    return int(_lib.tv_landlock_abi())

@@ -169,5 +169,19 @@ struct tv_jail {
     int shared_fd;            /* of tv_shared_make(); 0: none */
 };
 int tv_jail(const struct tv_jail *jail, struct tv_stop *end);
+/* A ruleset of Landlock: what it handles, and who has which of it. */
+struct tv_beneath { const char *path; uint64_t access; int fd; }; /* path NULL: fd, which stays the caller's */
+struct tv_port { uint64_t port; uint64_t access; };
+struct tv_landlock {
+    uint64_t fs;              /* LANDLOCK_ACCESS_FS_* */
+    uint64_t net;             /* LANDLOCK_ACCESS_NET_* */
+    uint64_t scoped;          /* LANDLOCK_SCOPE_* */
+    const struct tv_beneath *paths;
+    const struct tv_port *ports;
+    int npaths;
+    int nports;
+};
+int tv_landlock(const struct tv_landlock *rules);
+int tv_landlock_abi(void);
 int tv_shared_make(uint64_t output, uint32_t processes); /* bytes, number; 0: not limited */
 int tv_seccomp(struct tv_vm *vm, const void *filter, uint32_t bytes); /* vm: about to run, or NULL */

@@ -1,0 +1,279 @@
+"""Landlock for the monitor: what a policy's rules about paths and ports, and the mounts of a jail, allow at most.
+
+Landlock knows directories and rights, rules of a policy know patterns, arguments and order. So what is derived here is never less
+than the policy allows: the directory that stands before the first wildcard, for all that any rule allows there; a right that some
+rule allows without a path is not restricted at all. What is left is held by the kernel even if the monitor is taken over.
+One thing is less: a directory that a pattern names cannot itself be removed or renamed by ``DIR/**``.
+
+``derived()`` is made once for a policy, and its bytes are kept with it.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+
+from torov.syscalls import DENY, Call, by_number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from torov.jail import Plan
+    from torov.policy import Policy
+    from torov.policy.model import Step
+
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = (1 << bit for bit in range(6))
+MAKE_CHAR, MAKE_DIR, MAKE_REG, MAKE_SOCK, MAKE_FIFO, MAKE_BLOCK, MAKE_SYM, REFER, TRUNCATE = (1 << bit for bit in range(6, 15))
+"""Rights of Landlock on files: LANDLOCK_ACCESS_FS_*."""
+BIND_TCP, CONNECT_TCP = 1, 2
+SCOPED = 3  # abstract Unix sockets and signals
+
+MAKE = MAKE_CHAR | MAKE_DIR | MAKE_REG | MAKE_SOCK | MAKE_FIFO | MAKE_BLOCK | MAKE_SYM
+WRITING = WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE | REFER | TRUNCATE
+ALL = EXECUTE | READ_FILE | READ_DIR | WRITING
+ON_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE
+
+_OPENING = READ_FILE | READ_DIR | WRITE_FILE | MAKE_REG | TRUNCATE
+GRANTS: dict[str, int] = {
+    "open": _OPENING, "openat": _OPENING, "openat2": _OPENING, "creat": WRITE_FILE | MAKE_REG | TRUNCATE, "truncate": TRUNCATE,
+    "execve": READ_FILE, "execveat": READ_FILE,
+    "mkdir": MAKE_DIR, "mkdirat": MAKE_DIR, "rmdir": REMOVE_DIR, "unlink": REMOVE_FILE,
+    "unlinkat": REMOVE_FILE | REMOVE_DIR, "symlink": MAKE_SYM, "symlinkat": MAKE_SYM, "bind": MAKE_SOCK,
+    "mknod": MAKE & ~(MAKE_DIR | MAKE_SYM), "mknodat": MAKE & ~(MAKE_DIR | MAKE_SYM), "link": MAKE & ~MAKE_DIR | REFER,
+    "linkat": MAKE & ~MAKE_DIR | REFER, "rename": MAKE | REMOVE_DIR | REMOVE_FILE | REFER,
+    "renameat": MAKE | REMOVE_DIR | REMOVE_FILE | REFER, "renameat2": MAKE | REMOVE_DIR | REMOVE_FILE | REFER,
+}  # fmt: skip
+"""The rights that a call takes. EXECUTE is nobody's: the monitor executes its own runner only."""
+
+_FLAGS = {"open": (1, 0), "openat": (2, 0), "openat2": (2, 8)}
+"""Where open's flags are: register, and the width behind it if it is a pointer."""
+MOST_PORTS = 256
+_RANGE, _ANY, _PATH, _ADDR = 1, 2, 3, 4
+_INTERPRETERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1")
+_PROC, _CACHE, _INTERP, _RUNNER = "proc", "cache", "interpreter", "runner"
+
+
+class Rules:
+    """What one ruleset holds.
+
+    Fields:
+        fs: rights that it handles: what no path of ``paths`` has is denied.
+        paths: paths and their rights.
+        net: rights on TCP ports that it handles.
+        ports: ports and their rights.
+        own: what the monitor needs besides, by name, with rights.
+        scoped: scopes.
+    """
+
+    __slots__ = ("fs", "net", "own", "paths", "ports", "scoped")
+
+    def __init__(self) -> None:
+        self.fs = self.net = self.scoped = 0
+        self.paths: list[tuple[bytes, int]] = []
+        self.ports: list[tuple[int, int]] = []
+        self.own: list[tuple[str, int]] = []
+
+    def packed(self) -> bytes:
+        """As bytes, to be kept."""
+        return marshal.dumps((self.fs, self.paths, self.net, self.ports, self.own, self.scoped))
+
+    @classmethod
+    def of(cls, data: bytes) -> Rules:
+        """What packed() gave."""
+        made = cls()
+        made.fs, made.paths, made.net, made.ports, made.own, made.scoped = marshal.loads(data)
+        return made
+
+
+def load(policy: Policy) -> Rules:
+    """The rules of a policy: kept ones, or new ones."""
+    key = f"landlock-{os.stat(__file__).st_mtime_ns:x}"
+    found = policy.extra.get(key)
+    if found is None:
+        found = derived(policy.actions, policy.program).packed()
+        policy.keep(key, found)
+    return Rules.of(found)
+
+
+def derived(actions: bytes, program: bytes) -> Rules:
+    """The rules that a policy comes to.
+
+    Args:
+        actions, program: of a Policy.
+    """
+    from torov.policy.evaluate import Program
+
+    asked = Program(actions, program)
+    where: dict[int, set[bytes] | None] = {}
+    ports: dict[int, set[int] | None] = {}
+    executes = False
+    for nr in range(512):
+        call = by_number(nr)
+        if call is None or call.serve == DENY:
+            continue
+        steps = [step for step in asked.steps(nr) if step.action.kind not in (1, 2)]
+        executes |= call.name in ("execve", "execveat") and bool(steps)
+        for step in steps:
+            rights = GRANTS.get(call.name, 0) & _by_flags(call.name, step)
+            patterns = _patterns(call, step)
+            for bit in _bits(rights):
+                _merge(where, bit, patterns)
+            if call.name in ("bind", "connect"):
+                _merge(ports, BIND_TCP if call.name == "bind" else CONNECT_TCP, _ports(step))
+    made = Rules()
+    _paths(made, where)
+    for right in (BIND_TCP, CONNECT_TCP):
+        open_ports = ports.get(right, set())
+        if open_ports is not None and len(open_ports) <= MOST_PORTS:
+            made.net |= right
+            made.ports += [(port, right) for port in sorted(open_ports)]
+    made.own = [(_PROC, READ_FILE | READ_DIR)]
+    if executes:
+        made.own += [(_CACHE, READ_FILE | READ_DIR), (_INTERP, READ_FILE), (_RUNNER, EXECUTE | READ_FILE)]
+    return made
+
+
+def of_mounts(plan: Plan) -> Rules | None:
+    """The rules that the mounts of a jail come to: what is read-only stays so. None if all may be written."""
+    if "mount" not in plan.spaces or plan.root_writable or not (plan.root or plan.fresh_root or plan.host_readonly):
+        return None
+    made = Rules()
+    made.fs = WRITING
+    for mount in plan.mounts:
+        path = os.fsencode(mount.to)
+        if mount.kind == 3:  # proc: names of threads and the like
+            made.paths.append((path, WRITE_FILE | TRUNCATE))
+        elif mount.kind == 4:
+            made.paths += [(path, WRITE_FILE | TRUNCATE), (path + b"/shm", WRITING)]
+        elif mount.writable:
+            made.paths.append((path, WRITING))
+    return made
+
+
+def _bits(rights: int) -> Iterable[int]:
+    return (1 << bit for bit in range(15) if rights & 1 << bit)
+
+
+def _merge(known: dict[int, set[Any] | None], right: int, more: set[Any] | None) -> None:
+    have = known.get(right, set())
+    known[right] = None if have is None or more is None else have | more
+
+
+def _by_flags(name: str, step: Step) -> int:
+    """What is left of open's rights by the conditions on its flags."""
+    if name not in _FLAGS:
+        return ALL
+    register, width = _FLAGS[name]
+    rights = ALL
+    for cond in step.conds:
+        if cond.arg != register or cond.width != width or cond.field or cond.negate:
+            continue
+        if cond.op == _RANGE and cond.lo == cond.hi:
+            values = [cond.lo]
+        elif cond.op == _ANY:
+            values = [value for value in cond.values if isinstance(value, int)]
+        else:
+            continue
+        if cond.mask & 3 == 3:
+            modes = {value & 3 for value in values}
+            if modes == {0}:
+                rights &= ~WRITE_FILE
+            if modes == {1}:
+                rights &= ~(READ_FILE | READ_DIR)
+        if cond.mask & 0o100 and not any(value & 0o100 for value in values) and cond.mask & 0o20200000 == 0o20200000:
+            rights &= ~MAKE_REG
+        if cond.mask & 0o1000 and not any(value & 0o1000 for value in values) and not rights & WRITE_FILE:
+            rights &= ~TRUNCATE
+    return rights
+
+
+def _patterns(call: Call, step: Step) -> set[bytes] | None:
+    """The patterns that all paths of a call must match one of; None if one may be any."""
+    arguments = {index for index, arg in enumerate(call.args) if arg.kind in ("path", "look")}
+    found: set[bytes] = set()
+    for cond in step.conds:
+        if cond.op == _PATH and not cond.negate:
+            arguments.discard(cond.arg)
+            found |= {value for value in cond.values if isinstance(value, bytes)}
+    return None if arguments or call.name == "bind" else found
+
+
+def _ports(step: Step) -> set[int] | None:
+    """The TCP ports of a step; None if they may be any."""
+    from torov.policy.model import Address
+
+    for cond in step.conds:
+        if cond.op != _ADDR or cond.negate:
+            continue
+        found: set[int] = set()
+        for address in cond.values:
+            if not isinstance(address, Address):
+                return None
+            if address.family in (2, 10, 0xFFFF):
+                low, high = address.ports
+                if high - low >= MOST_PORTS:
+                    return None
+                found |= set(range(low, high + 1))
+        return found
+    return None
+
+
+def prefix(pattern: bytes) -> tuple[bytes, bool]:
+    """The path that stands before the first wildcard of a pattern, and whether that is all of it."""
+    plain = b""
+    index = 0
+    while index < len(pattern):
+        byte = pattern[index : index + 1]
+        if byte in (b"*", b"?", b"["):
+            return plain[: plain.rindex(b"/")] if b"/" in plain else b"", False
+        if byte == b"\\":
+            index += 1
+            byte = pattern[index : index + 1]
+        plain += byte
+        index += 1
+    return plain, True
+
+
+def _paths(made: Rules, where: dict[int, set[bytes] | None]) -> None:
+    rights: dict[bytes, int] = {}
+    for bit in _bits(ALL):
+        patterns = where.get(bit, set())
+        if patterns is None:
+            if bit == REFER:  # denied by every ruleset that does not grant it
+                rights[b"/"] = rights.get(b"/", 0) | REFER
+                made.fs |= REFER
+            continue
+        made.fs |= bit
+        for pattern in patterns:
+            place, whole = prefix(pattern)
+            if not place.startswith(b"/") and place:
+                continue  # abstract sockets, pipes: not in the tree
+            if whole and not bit & ON_FILES:
+                place = place.rpartition(b"/")[0]  # an entry is made and removed in its directory
+            place = place or b"/"
+            rights[place] = rights.get(place, 0) | bit
+    made.paths = sorted(rights.items())
+
+
+def places(rules: Rules) -> list[tuple[bytes, int]]:
+    """The paths of the monitor's own needs: what is there of them."""
+    from torov.loader import cachedir
+
+    found: list[tuple[bytes, int]] = []
+    for name, rights in rules.own:
+        names: tuple[str, ...] = ()
+        if name == _PROC:
+            names = ("/proc",)
+        elif name == _CACHE:
+            names = (cachedir.location() or "",)
+        elif name == _INTERP:
+            names = _INTERPRETERS
+        found += [(os.fsencode(os.path.realpath(path)), rights) for path in names if path and os.path.exists(path)]
+    return found
+
+
+def runner_rights(rules: Rules) -> int:
+    """What the monitor may do with its runner."""
+    return next((rights for name, rights in rules.own if name == _RUNNER), 0)
