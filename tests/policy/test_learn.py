@@ -162,6 +162,25 @@ def test_executable_memory_is_learned_only_as_it_was_used() -> None:
     assert "where" not in rule(document, "code by mprotect")
 
 
+def test_a_path_that_was_cut_opens_its_directory() -> None:
+    found = learned([line("openat", AT_FDCWD, 1, 0, 0, paths=["/srv/a" + "/deep" * 139 + "..."])])
+    made = rule(learn.document(found, "prog"), "read")["where"][1]["path"]
+    assert made == ["/srv/a" + "/deep" * 138 + "/**"]
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize("name", [b"\xc3\xa9t\xc3\xa9", b"\xff\xfe.x", b"a*b[1]{2}\\", b"two words\n"])
+def test_names_of_all_kinds(cc: Compiler, tmp_path: Path, name: bytes) -> None:
+    text = "#include <fcntl.h>\nint main(int n, char **a) { (void)n; return open(a[1], O_RDONLY) < 0; }\n"
+    program, out, other = cc(text), tmp_path / "p.json", tmp_path / "other"
+    path = os.fsencode(tmp_path) + b"/" + name
+    for made in (path, bytes(other)):
+        with open(made, "wb"):
+            pass
+    learning(out, program, os.fsdecode(path))
+    assert (under(out, program, os.fsdecode(path)).status, under(out, program, str(other)).status) == (0, 1)
+
+
 def test_rules_of_ones_own_come_first_and_stay() -> None:
     document = learn.document(learned(LINES), "prog")
     own = {"calls": ["unlink"], "action": "log", "comment": "mine"}

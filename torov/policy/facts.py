@@ -42,6 +42,7 @@ PROT_WRITE, PROT_EXEC, MAP_ANONYMOUS = 2, 4, 0x20
 _NO_READ = 0o3 | 0o100 | 0o1000  # O_ACCMODE | O_CREAT | O_TRUNC
 SOCK_TYPE = 0xF
 _AT_EMPTY_PATH = 0x1000
+_LONGEST = 600  # bytes; the core cuts a path after 700, and shows that by three dots
 
 Peer = tuple[str, str, int]
 """Family; IP address, network, or pattern of a socket's path; port, -1 for all."""
@@ -121,7 +122,7 @@ class Facts:
         elif name in args.ADDRESSES:
             self.peers.setdefault(name, set()).add(peer(line.get("address")))
         elif args.paths(call):
-            self._path(call, values, [str(path) for path in line.get("paths", ())])
+            self._path(call, values, [_text(str(path)) for path in line.get("paths", ())])
         else:
             self.calls.add(name)
 
@@ -141,7 +142,9 @@ class Facts:
                 kept.nulls.add((call.name, call.args[registers[0]].name))
                 return
         kept.calls.add(call.name)
-        kept.exact |= exact
+        cut = {path for path in exact if len(path) > _LONGEST and path.endswith("...")}
+        kept.exact |= exact - cut
+        kept.wide |= {f"{quote(path.rpartition('/')[0])}/**" for path in cut}
 
 
 def kind_of(call: Call, values: list[int]) -> str:
@@ -163,7 +166,15 @@ def peer(address: object) -> Peer:
     family = str(address.get("family", "unspec"))
     if family in ("inet", "inet6"):
         return (family, str(address.get("ip", "")), int(address.get("port", -1)))
-    return (family, quote(str(address.get("path", ""))), -1)
+    return (family, quote(_text(str(address.get("path", "")))), -1)
+
+
+def _text(logged: str) -> str:
+    """A path of an audit line, whose characters are bytes, as Python and policies have it."""
+    try:
+        return logged.encode("latin-1").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return logged
 
 
 def merge(facts: Facts, patterns: list[str], kind: str, calls: Iterable[str]) -> None:
