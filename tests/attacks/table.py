@@ -77,7 +77,7 @@ ATTACKS = (
     Attack("descriptors", "control_length", "control data that claims to be longer than it is", natively=False),
     Attack("descriptors", "mapped", "maps a vCPU's struct kvm_run"),
     Attack("descriptors", "stolen", "pidfd_getfd and kcmp", reason="pidfd_getfd = EPERM"),
-    Attack("descriptors", "by_name", "/proc/self/fd/N, fdinfo/N and their other names", hole="fdinfo"),
+    Attack("descriptors", "by_name", "/proc/self/fd/N, fdinfo/N and their other names"),
     Attack("descriptors", "limit_raised", "raises RLIMIT_NOFILE over them"),
     Attack("descriptors", "after_exec", "looks after exec for what was handed to the next monitor"),
     Attack("descriptors", "table_shared", "shares the table with a process that has a VM of its own"),

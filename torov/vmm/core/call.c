@@ -211,7 +211,8 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
     struct pollfd *polled = NULL;
     const struct held_path *held;
     struct held_path *own = NULL; /* at most one: no call follows two paths */
-    char path[PATH_MAX];
+    char path[PATH_MAX], path2[PATH_MAX];
+    bool second = false;
     int64_t r;
     gva first = a[0];
     for (int i = 0; i < c->nargs; i++) {
@@ -233,7 +234,8 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
                 a[i] = (uintptr_t)held->sub;
                 if (held->empty && s->ref < 6) a[s->ref] &= ~(uint64_t)AT_SYMLINK_NOFOLLOW;
             } else if (s->kind == A_PATH && path_is_entry(s, a)) {
-                a[i] = tv_ptr(vm, a[i]); /* an entry: no link is followed */
+                a[i] = proc_look(vm, i && c->arg[i - 1].kind == A_ATFD ? a[i - 1] : (uint64_t)AT_FDCWD, a[i], false, second ? path2 : path, NULL); /* an entry: no link is followed */
+                second = true;
             } else if (s->kind == A_PATH) {
                 r = path_known(vm, c, i, a, &own);
                 if (r < 0 && r >= -4095) { free(own); free(polled); return r; }

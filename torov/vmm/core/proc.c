@@ -207,6 +207,7 @@ static int64_t open_path(struct tv_vm *vm, int dir, gva at, struct open_how *how
     if (h) return open_held(vm, h, how);
     long n = tv_copy_str(vm, path, at, sizeof path);
     if (n < 0) return n;
+    if (proc_link_of(vm, dir, path) == LINK_HIDDEN) return -ENOENT;
     uint64_t beneath = how->resolve;
     if (!watched(vm)) { /* magic links of proc(5) could lead to what is the monitor's */
         how->resolve |= RESOLVE_NO_MAGICLINKS;
