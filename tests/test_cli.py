@@ -193,6 +193,9 @@ def test_doctor() -> None:
     findings = json.loads(cli("doctor", "--json").stdout)
     assert findings
     assert all(finding["good"] for finding in findings if finding["needed"])
+    around = {finding["what"]: finding["found"] for finding in findings[-4:]}
+    assert list(around) == ["jail", "seccomp", "Landlock", "cgroups"]
+    assert "mount uts ipc user pid" in around["jail"] and "instructions" in around["seccomp"]
 
 
 def test_patch_shows_the_plan(cc: Compiler) -> None:

@@ -122,4 +122,72 @@ def examine() -> list[Finding]:
         ("floor of a hypercall", f"{info['floor_ns'] / 1000:.2f} us", True, False, ""),
         ("VM to first exit", f"{info['create_ns'] / 1000:.0f} us", True, False, ""),
     )
-    return [*findings, *(Finding(*row) for row in rows)]
+    return [*findings, *(Finding(*row) for row in rows), *_around()]
+
+
+def _around() -> list[Finding]:
+    """What can be put around the monitor (docs/isolation.md): tried, not guessed."""
+    from torov.vmm import confine
+
+    abi = confine.landlock_abi()
+    return [
+        _jail(),
+        _filters(),
+        Finding("Landlock", f"version {abi}" if abi else "none", abi >= 6, False,
+                "rules about files since Linux 5.13, ports since 6.7, signals since 6.12; lsm=landlock,... on the kernel's "
+                "command line if it is built in"),
+        Finding("cgroups", _cgroups(), True),
+    ]  # fmt: skip
+
+
+def _jail() -> Finding:
+    import time
+
+    from torov import jail
+    from torov.vmm import confine, machine
+
+    runner = os.open(machine.RUNNER, os.O_PATH | os.O_CLOEXEC)
+    began = time.perf_counter()
+    made = jail.plan(None, None, wanted=True)
+    assert made is not None
+    try:
+        if confine.jail(made, [runner], runner) is None:
+            os._exit(0)  # this is the process inside
+    except MachineError as error:
+        advice = jail.advice() or "namespaces(7): a container or an older kernel may forbid them"
+        return Finding("jail", str(error), False, False, advice)
+    finally:
+        os.close(runner)
+    who = "with root's rights" if os.geteuid() == 0 else "by user namespaces"
+    return Finding("jail", f"{' '.join(made.spaces)} {who}, made and gone in {1e3 * (time.perf_counter() - began):.1f} ms", True)
+
+
+def _filters() -> Finding:
+    from torov import seccomp
+    from torov.vmm import confine
+
+    try:
+        made = seccomp.load(seccomp.builtin())
+    except MachineError as error:
+        return Finding("seccomp", "libseccomp is missing", False, False, error.advice)
+    child = os.fork()
+    if child == 0:
+        try:
+            confine.seccomp(made["start"])
+            os._exit(0)
+        except MachineError as error:
+            os._exit(error.errno or 1)
+    error_number = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if error_number:
+        return Finding("seccomp", f"refused: {os.strerror(error_number)}", False, False, "CONFIG_SECCOMP_FILTER is needed")
+    sizes = " and ".join(f"{len(code) // 8}" for code in made.values())
+    return Finding("seccomp", f"filters of {sizes} instructions for the built-in policy", True)
+
+
+def _cgroups() -> str:
+    """Limits of torov need none; a service manager may use them around it."""
+    lines = _read("/proc/self/cgroup").splitlines()
+    unified = [line.partition("::")[2] for line in lines if line.startswith("0::")]
+    if len(lines) > len(unified):
+        return "version 1, not used"
+    return "version 2, not used" if unified else "none"
