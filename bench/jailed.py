@@ -3,8 +3,8 @@
     python -I bench/jailed.py WHAT COUNT PART...     -I: the installed torov, not the tree
 
 PART is the name of a namespace (torov.jail.SPACES), or "jail": all that --jail makes; without one there is only the supervisor.
-WHAT is "make" (until the process in the jail goes on), "filters" (there, both filters of the built-in policy are installed) or
-"end" (from the last of that process until the supervisor goes on).
+WHAT is "make" (until the process in the jail goes on), "landlock" (there, the rules that its mounts come to), "filters" (both
+filters of the built-in policy are installed) or "end" (from the last of that process until the supervisor goes on).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import struct
 import sys
 import time
 
-from torov import jail, seccomp
+from torov import jail, landlock, seccomp
 from torov.vmm import confine, machine
 
-FIGURES = ("make", "filters", "end")
+FIGURES = ("make", "landlock", "filters", "end")
 
 
 def once(plan: jail.Plan, filters: dict[str, bytes]) -> tuple[int, ...]:
@@ -28,16 +28,19 @@ def once(plan: jail.Plan, filters: dict[str, bytes]) -> tuple[int, ...]:
     end = confine.jail(plan, sorted([back, runner]), runner)
     inside = time.perf_counter_ns()
     if end is None:
+        mounted = landlock.of_mounts(plan) or landlock.Rules()
+        confine.landlock(mounted.fs, mounted.paths, 0, [], landlock.SCOPED)
+        held = time.perf_counter_ns()
         for name in ("start", "run"):
             confine.seccomp(filters[name])
         done = time.perf_counter_ns()
-        os.write(back, struct.pack("3q", inside - start, done - inside, time.perf_counter_ns()))
+        os.write(back, struct.pack("4q", inside - start, held - inside, done - held, time.perf_counter_ns()))
         os._exit(0)
     for fd in (back, runner):
         os.close(fd)
-    made, filtered, last = struct.unpack("3q", os.read(there, 24))
+    *took, last = struct.unpack("4q", os.read(there, 32))
     os.close(there)
-    return made, filtered, inside - last
+    return (*took, inside - last)
 
 
 def main() -> None:

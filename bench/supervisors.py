@@ -134,10 +134,11 @@ def comparison(directory: Path, torov: str, share: float = 1) -> Grid:
         plain = EVERY if way.sees == ARGUMENT else way.sees  # getppid has no arguments
         count = max(1, int(way.count * share))
         line = [calls(program, way.before, call, count, plain if call == "getppid" else way.sees) for call in CALLS]
+        line.append(whole(way.before, str(directory / "work"), ("sha256", "20"), 2))
         if search:
             line.append(whole(way.before, search, ("grep", "-rl", "needle", root), 50))
         lines[way.name] = tuple(line)
-    return Grid("supervisors", (*HEADS, *(("grep -r, 500 files",) if search else ())), lines)
+    return Grid("supervisors", (*HEADS, "sha256, 20 MB", *(("grep -r, 500 files",) if search else ())), lines)
 
 
 ASKED = ("read", "open", "stat", "connect")
@@ -254,7 +255,7 @@ def jails(python: str, times: int = 15) -> Grid:
         python: the interpreter that runs torov.
         times: jails a measurement.
     """
-    script, columns = str(Path(__file__).resolve().parent / "jailed.py"), ("make", "filters", "end")
+    script, columns = str(Path(__file__).resolve().parent / "jailed.py"), ("make", "landlock", "filters", "end")
 
     def part(what: str, words: Sequence[str]) -> Measure:
         sample = printed(python, "-I", script, what, str(times), *words)

@@ -158,7 +158,7 @@ def test_starts(torov: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.kvm
-@pytest.mark.parametrize("what", ["make", "filters", "end"])
+@pytest.mark.parametrize("what", ["make", "landlock", "filters", "end"])
 def test_parts_of_a_jail(what: str) -> None:
     command = [sys.executable, "-m", "bench.jailed", what, "1", "jail"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=ROOT)
