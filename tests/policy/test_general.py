@@ -29,6 +29,7 @@ CASES: dict[str, tuple[set[str], list[str]]] = {
     "a terminal": ({"/dev/pts/3", "/dev/null", "/dev/tty"}, ["/dev/null", "/dev/pts/[0-9]*", "/dev/tty"]),
     "mkstemp": ({"/tmp/sort.aB3dE9"}, ["/tmp/sort.??????"]),
     "mkstemp of gcc": ({"/tmp/ccAb12Cd.s"}, ["/tmp/cc??????.s"]),
+    "mkstemp of collect2": ({"/tmp/ccBwAbCd.cdtor.c"}, ["/tmp/cc??????.cdtor.c"]),
     "tempfile of Python": ({"/tmp/tmpk3j9x2a1", "/tmp/0e9ixzjw"}, ["/tmp/????????", "/tmp/tmp????????"]),
     "a directory of mkdtemp": ({"/tmp/build.aB3dE9/x/y"}, ["/tmp/build.??????/**"]),
     "a process number": ({"/tmp/job.4711", "/tmp/run12345"}, ["/tmp/job.[0-9]*", "/tmp/run[0-9]*"]),

@@ -129,26 +129,28 @@ def _known(path: str) -> str | None:
 
 def _temporary(name: str) -> str:
     """A name in a directory for temporary files: what mkstemp(3) and its kin drew becomes ``?``, as many as there are."""
-    stem, dot, suffix = name.rpartition(".") if "." in name.lstrip(".") else (name, "", "")
-    if dot and _made_up(suffix):
-        return f"{quote(stem)}.{'[0-9]*' if suffix.isdigit() else '?' * len(suffix)}"
-    if counted := re.fullmatch(r"(\D*)\d{3,}", stem):  # a process number, a time
-        return f"{quote(counted[1])}[0-9]*{quote(dot + suffix)}"
-    for size in (8, 6, 10, 12):  # tempfile of Python draws eight, mkstemp(3) six, others more
-        head, tail = stem[:-size], stem[-size:]
-        drawn = size == 8 and head in ("", "tmp") and _PYTHON.fullmatch(tail) and (head or re.search(r"[\d_]", tail))
-        if drawn or (_made_up(tail) and head not in ("", "tmp") and not _NUMBER.search(head)):
-            return f"{quote(head)}{'?' * size}{quote(dot + suffix)}"
-    if _HEX.search(stem):
+    if _HEX.search(name):
         return _HEX.sub("*", quote(name))
-    if len(stem) >= 6 and _made_up(stem):
-        return f"{'?' * len(stem)}{quote(dot + suffix)}"
-    return _NUMBER.sub("[0-9]*", quote(name)) if re.search(r"\d{3,}", name) else quote(name)
+    return ".".join(_drawn(word) for word in name.split("."))
+
+
+def _drawn(word: str) -> str:
+    """One word of such a name: ``cc`` and six letters, ``tmp`` and eight, a process number."""
+    if len(word) in (6, 8, 10, 12) and _made_up(word) and not word.isdigit():
+        return "?" * len(word)
+    if counted := re.fullmatch(r"(\D*)\d{3,}", word):
+        return f"{quote(counted[1])}[0-9]*"
+    for size in (8, 6, 10, 12):  # tempfile of Python draws eight, mkstemp(3) six, others more
+        head, tail = word[:-size], word[-size:]
+        python = size == 8 and head in ("", "tmp") and _PYTHON.fullmatch(tail) and (head or re.search(r"[\d_]", tail))
+        if python or (_made_up(tail) and head not in ("", "tmp") and not _NUMBER.search(head)):
+            return f"{quote(head)}{'?' * size}"
+    return _NUMBER.sub("[0-9]*", quote(word)) if re.search(r"\d{3,}", word) else quote(word)
 
 
 def _made_up(word: str) -> bool:
     """Whether a word looks as if a program had drawn its letters: digits among them, or capitals in the middle."""
-    if len(word) < 6 or not word.isascii():
+    if not re.fullmatch(r"[A-Za-z0-9_]{6,}", word):
         return False
     digits = sum(char.isdigit() for char in word)
     if digits == len(word) or (digits and not word.rstrip("0123456789").isalpha()):
