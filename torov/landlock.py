@@ -43,6 +43,7 @@ GRANTS: dict[str, int] = {
     "unlinkat": REMOVE_FILE | REMOVE_DIR, "symlink": MAKE_SYM, "symlinkat": MAKE_SYM, "bind": MAKE_SOCK,
     "mknod": MAKE & ~(MAKE_DIR | MAKE_SYM), "mknodat": MAKE & ~(MAKE_DIR | MAKE_SYM), "link": MAKE & ~MAKE_DIR | REFER,
     "linkat": MAKE & ~MAKE_DIR | REFER, "rename": MAKE | REMOVE_DIR | REMOVE_FILE | REFER,
+    "mq_open": READ_FILE | WRITE_FILE | MAKE_REG, "mq_unlink": REMOVE_FILE,  # in a file system without a place in the tree
     "renameat": MAKE | REMOVE_DIR | REMOVE_FILE | REFER, "renameat2": MAKE | REMOVE_DIR | REMOVE_FILE | REFER,
 }  # fmt: skip
 """The rights that a call takes. EXECUTE is nobody's: the monitor executes its own runner only."""
@@ -197,7 +198,7 @@ def _patterns(call: Call, step: Step) -> set[bytes] | None:
         if cond.op == _PATH and not cond.negate:
             arguments.discard(cond.arg)
             found |= {value for value in cond.values if isinstance(value, bytes)}
-    return None if arguments or call.name == "bind" else found
+    return None if arguments or call.name in ("bind", "mq_open", "mq_unlink") else found
 
 
 def _ports(step: Step) -> set[int] | None:
