@@ -136,8 +136,8 @@ def _temporary(name: str) -> str:
 
 def _drawn(word: str) -> str:
     """One word of such a name: ``cc`` and six letters, ``tmp`` and eight, a process number."""
-    if len(word) in (6, 8, 10, 12) and _made_up(word) and not word.isdigit():
-        return "?" * len(word)
+    if len(word) == 6 and _made_up(word) and not word.isdigit():  # after a dot
+        return "??????"
     if counted := re.fullmatch(r"(\D*)\d{3,}", word):
         return f"{quote(counted[1])}[0-9]*"
     for size in (8, 6, 10, 12):  # tempfile of Python draws eight, mkstemp(3) six, others more
