@@ -114,8 +114,8 @@ def comparison(directory: Path, torov: str, share: float = 1) -> Grid:
     exec_ = (torov, "exec", "--quiet")
     found = [
         Contender("native", (supervise, "plain"), NOBODY, 50_000),
-        Contender("native, seccomp filter of the rules", (supervise, "filter", str(rules)), ARGUMENT, 50_000),
-        Contender("native, seccomp user notification", (supervise, "notify"), EVERY, 3_000),
+        Contender("native, seccomp filter", (supervise, "filter", str(rules)), ARGUMENT, 50_000),
+        Contender("native, user notification", (supervise, "notify"), EVERY, 3_000),
         Contender("native, ptrace", (supervise, "ptrace"), EVERY, 1_500),
     ]
     strace = shutil.which("strace")
@@ -125,7 +125,7 @@ def comparison(directory: Path, torov: str, share: float = 1) -> Grid:
     found += [
         Contender("torov, built-in policy", exec_, NOBODY, 1_500),
         Contender("torov, the rules", (*exec_, "--policy", policy), ARGUMENT, 1_500),
-        Contender("torov, the rules, --no-seccomp", (*exec_, "--policy", policy, "--no-seccomp"), ARGUMENT, 1_500),
+        Contender("torov, rules, --no-seccomp", (*exec_, "--policy", policy, "--no-seccomp"), ARGUMENT, 1_500),
     ]
     search = busybox()
     root = tree(directory) if search else ""
@@ -138,7 +138,7 @@ def comparison(directory: Path, torov: str, share: float = 1) -> Grid:
         if search:
             line.append(whole(way.before, search, ("grep", "-rl", "needle", root), 50))
         lines[way.name] = tuple(line)
-    return Grid("supervisors", (*HEADS, "sha256, 20 MB", *(("grep -r, 500 files",) if search else ())), lines)
+    return Grid("supervisors", (*HEADS, "sha256", *(("grep -r",) if search else ())), lines)
 
 
 ASKED = ("read", "open", "stat", "connect")
