@@ -33,7 +33,7 @@ class Contender:
     Fields:
         name: of its line.
         before: words of the command before the program and its arguments.
-        sees: what becomes of the three calls when an argument decides; None: as EVERY, it looks at no arguments.
+        sees: what becomes of the three calls that calls.c asks about.
         count: how many calls to time.
     """
 
