@@ -100,13 +100,23 @@ def number(value: Any, constants: str) -> int:
     return total
 
 
+def spread(pattern: str) -> list[str]:
+    """A pattern without braces for each way through them, the innermost first."""
+    found = re.search(r"(?<!\\)\{([^{}]*)\}", pattern)
+    if not found:
+        return [pattern]
+    return [one for word in found[1].split(",") for one in spread(pattern[: found.start()] + word + pattern[found.end() :])]
+
+
 @functools.cache
 def regex(pattern: str) -> re.Pattern[bytes]:
-    """A path pattern as a regular expression over bytes; braces, too."""
-    data = pattern.encode("utf-8", "surrogateescape")
+    """A path pattern as a regular expression over bytes."""
+    return re.compile(b"|".join(_one_regex(one.encode("utf-8", "surrogateescape")) for one in spread(pattern)), re.DOTALL)
 
+
+def _one_regex(data: bytes) -> bytes:
     def piece(text: bytes) -> bytes:
-        out, at, depth = b"", 0, 0
+        out, at = b"", 0
         while at < len(text):
             char = text[at : at + 1]
             if text[at : at + 2] == b"**":
@@ -125,21 +135,15 @@ def regex(pattern: str) -> re.Pattern[bytes]:
                 wanted = re.sub(rb"([\\^\[&|~])", rb"\\\1", inside[inverse:])
                 out += b"(?!/)[" + b"^" * inverse + wanted + b"]"
                 at = end
-            elif char == b"{":
-                depth, out = depth + 1, out + b"(?:"
-            elif char == b"}":
-                depth, out = depth - 1, out + b")"
-            elif char == b"," and depth:
-                out += b"|"
             else:
                 out += re.escape(char)
             at += 1
         return out
 
     whole = piece(data)
-    if data.endswith(b"/**"):
+    if data.endswith(b"/**") and not data.endswith(b"\\/**"):
         whole = piece(data[:-3]) + b"(?:/.*)?"
-    return re.compile(whole, re.DOTALL)
+    return b"(?:" + whole + b")"
 
 
 def many(value: Any) -> list[Any]:

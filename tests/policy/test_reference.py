@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from reference import Call, Json, decide, reads, regex
 from torov.vmm._core import ffi, lib
@@ -257,13 +257,36 @@ def test_the_random_cases_are_not_all_of_one_kind() -> None:
 
 
 PIECES = st.sampled_from(
-    ["/", "/", "*", "**", "?", "a", "b", "ab", "[ab]", "[!a]", "[a-c]", "[!/]", "\\*", "\\{", "{a,b}", "{a*,/b,}", ".txt", "é"]
+    [
+        "/",
+        "/",
+        "*",
+        "**",
+        "?",
+        "a",
+        "b",
+        "ab",
+        "[ab]",
+        "[!a]",
+        "[a-c]",
+        "[!/]",
+        "\\*",
+        "\\{",
+        "{a,b}",
+        "{a*,/b,}",
+        "{b/**,a}",
+        ".txt",
+        "é",
+    ]
 )
 TEXTS = st.sampled_from([b"/", b"/", b"a", b"b", b"c", b"ab", b"*", b"{", b".txt", "é".encode(), b"\xff", b"\n"])
 
 
 @settings(max_examples=3000, deadline=None)
 @given(st.lists(PIECES, max_size=7).map("".join), st.lists(TEXTS, max_size=8).map(b"".join))
+@example(tail="a\\***", path=b"a*b/c")
+@example(tail="*/***", path=b"")
+@example(tail="{a*,b}*", path=b"a/b")
 def test_patterns_match_as_regular_expressions_do(tail: str, path: bytes) -> None:
     pattern = "/" + tail
     path = b"/" + path

@@ -35,8 +35,6 @@ def expand(text: str, *, anywhere: bool = False) -> list[bytes]:
         except UnicodeEncodeError:
             raise BadPattern("a character that no file name has") from None
         _check(data, anywhere)
-        while b"***" in data:
-            data = data.replace(b"***", b"**")
         if data not in found:
             found.append(data)
     return found
