@@ -36,6 +36,7 @@ class Attack:
     hole: str = ""
 
 
+CHROOT = '{"torov": 1, "default": "builtin", "rules": [{"calls": ["chroot"], "action": "allow"}]}'
 NO_GETUID = '{"torov": 1, "default": "builtin", "rules": [{"calls": ["getuid"], "action": {"errno": "EACCES"}}]}'
 GETUID = "denied getuid"
 
@@ -143,6 +144,20 @@ ATTACKS = (
     Attack("calls_out", "numbers", "a call that the policy refuses, by other numbers", reason=GETUID, policy=NO_GETUID),
     Attack("calls_out", "started", "programs by five ways, to lose the policy", reason=GETUID, policy=NO_GETUID),
     Attack("calls_out", "setuid_root", "a setuid program of root's, run by nobody", root=True),
+    # files that are more than files
+    Attack("escapes", "mem_by_name", "/proc/self/mem by fourteen names"),
+    Attack("escapes", "mem_by_directory", "the same by directories, openat2 and the working directory"),
+    Attack("escapes", "mem_by_link", "the same by links"),
+    Attack("escapes", "mem_by_reopening", "the same by O_PATH and /proc/self/fd"),
+    Attack("escapes", "mem_of_thread", "the same by thread ids"),
+    Attack("escapes", "mem_of_others", "the memory of a child, of the parent, of another process", root=True),
+    Attack("escapes", "mem_maps", "addresses of the monitor in maps, smaps, map_files, pagemap", natively=False),
+    Attack("escapes", "environment", "the monitor's words and environment"),
+    Attack("escapes", "program_file", "the monitor's program by /proc/self/exe", natively=False),
+    Attack("escapes", "runner_file", "the program of another monitor, to write it", hole="runner-file"),
+    Attack("escapes", "helper_module", "modules of its own for the helper of exec"),
+    Attack("escapes", "changed_root", "a changed root, and /proc by a descriptor from outside it", root=True, policy=CHROOT),
+    Attack("escapes", "helper_root", "a changed root, and a python of its own in it", root=True, policy=CHROOT),
 )
 # fmt: on
 

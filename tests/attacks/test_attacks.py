@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def rows() -> list[ParameterSet]:
 @pytest.mark.parametrize("attack", rows())
 def test_attack(cc: Compiler, tmp_path: Path, victim: subprocess.Popen[bytes], attack: Attack) -> None:
     program, alive = build(cc, attack.source), cc(HELLO_C, "glibc")
-    env = {"VICTIM": str(victim.pid), "HOME": str(tmp_path)}
+    env = {"VICTIM": str(victim.pid), "PYTHON": sys.executable}
     options: list[str | Path] = []
     if attack.policy:
         (tmp_path / "p.json").write_text(attack.policy)

@@ -98,7 +98,9 @@ static int open_again(struct tv_vm *vm, int fd) {
 int proc_known(struct tv_vm *vm, int fd, bool cloexec) {
     struct stat st;
     char name[PATH_MAX], whole[PATH_MAX], *file, *end;
-    if (fstat(fd, &st) || major(st.st_dev) || !S_ISREG(st.st_mode) || !proc_is(fd) || !name_of(fd, name)) return 0;
+    if (fstat(fd, &st) || major(st.st_dev) || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) || !proc_is(fd)) return 0;
+    if (!name_of(fd, name)) return -EACCES; /* of /proc, and nobody can say what: the root was changed */
+    if (S_ISDIR(st.st_mode)) return (end = strrchr(name, '/')) && !strcmp(end, "/map_files") ? -EACCES : 0; /* the monitor's addresses */
     snprintf(whole, sizeof whole, "%s", name);
     long id = split(name, &file);
     const struct proc_file *f = proc_files;
@@ -149,9 +151,9 @@ enum proc_link proc_link_of(struct tv_vm *vm, int dir, const char *path) {
     int fd = openat(dir, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     vm_less_fds(&limit);
     if (fd < 0) return LINK_OTHER;
-    bool ok = proc_is(fd) && name_of(fd, name);
+    bool ours = proc_is(fd), named = ours && name_of(fd, name);
     close(fd);
-    if (!ok) return LINK_OTHER;
+    if (!named) return ours ? LINK_HIDDEN : LINK_OTHER;
     long id = split(name, &file);
     if (exe) return id > 0 && !strcmp(file, "exe") && is_ours(vm, id) ? LINK_EXE : LINK_OTHER;
     if (id >= 0 || !(end = strrchr(name, '/')) || (strcmp(end, "/fd") && strcmp(end, "/fdinfo"))) return LINK_OTHER;
