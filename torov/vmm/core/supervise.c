@@ -88,6 +88,7 @@ static void end_tree(struct watch *w) {
         while (waitpid(w->init, NULL, 0) < 0 && errno == EINTR) { }
         return;
     }
+    if (w->over && waitpid(-1, NULL, WNOHANG) < 0) return; /* nobody was left behind */
     for (int i = 0; i < 10000; i++) {
         struct seen *all = NULL;
         size_t n = look(&all);
