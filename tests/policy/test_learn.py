@@ -335,6 +335,31 @@ def test_a_python_script_with_temporary_files_threads_and_ports(tmp_path: Path) 
     assert '"/**"' not in text and '"/etc/**"' not in text and '"/tmp/*"' not in text
 
 
+TOOLS = {
+    "git": "git -C repo log --oneline; git -C repo status --short; git -C repo branch",
+    "perl": "perl -e 'print `ls /`; open F, \">o\"; print F 1'",
+    "bash": "x=$(mktemp); echo $x | wc -c; rm $x; cat <<< here; for i in 1 2; do (exit $i); done; true",
+    "sqlite3": 'sqlite3 t.db "create table if not exists a(b); select count(*) from a"',
+    "find": "find /etc -maxdepth 1 -name host*",
+    "make": "make -s -f Makefile",
+}
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize("name", TOOLS)
+def test_tools_run_again(name: str, tmp_path: Path) -> None:
+    run(["git", "init", "-q", "repo"], cwd=tmp_path)
+    (tmp_path / "Makefile").write_text("all:\n\t@echo made >made\n\t@cat made\n")
+    out = tmp_path / "p.json"
+    first = learning(out, "/bin/bash", "-c", TOOLS[name], cwd=tmp_path)
+    for _ in range(2):
+        again = under(out, "/bin/bash", "-c", TOOLS[name], cwd=tmp_path)
+        assert (again.status, again.out) == (first.status, first.out)
+        assert "denied" not in again.err
+    ran = under(out, "/bin/bash", "-c", "cat /etc/shells", cwd=tmp_path)
+    assert "denied" in ran.err and ran.status != 0
+
+
 @pytest.mark.kvm
 @pytest.mark.corpus
 def test_caddy_serves_under_what_it_taught(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from torov.loader.image import Image
 
 # [pid 12] [ 231] [0000000000401234] exit_group(0) = ?
 _LINE = re.compile(r"(?:\d+ +)?\[ *(\d+)\] \[([0-9a-f]+)\] (\w+)\(")
-_EXIT_GROUP = 231
+_NOT_THE_PROGRAMS = (231, 219)
+"""exit_group ends threads in the middle of other calls, which strace may then show at their places; restart_syscall is put into
+eax by the kernel, which goes on so with a call that a stop interrupted."""
 
 
 def pairs(image: Image, command: list[str], scratch: Path, seconds: int = 20) -> set[tuple[int, int]]:
@@ -32,8 +34,7 @@ def pairs(image: Image, command: list[str], scratch: Path, seconds: int = 20) ->
     seen: set[tuple[int, int]] = set()
     for line in out.read_text(errors="replace").splitlines()[1:]:  # the first is strace's own execve
         made = _LINE.match(line)
-        # exit_group ends threads in the middle of other calls, which strace may then show at their places
-        if made and int(made[1]) != _EXIT_GROUP:
+        if made and int(made[1]) not in _NOT_THE_PROGRAMS:
             seen.add((int(made[2], 16) - 2, int(made[1])))
     starts = set(_syscalls(image))
     base = _base(image, seen, starts)
