@@ -16,13 +16,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from support import Compiler
+
+from torov.syscalls import DENY, by_number
 
 ROOT = Path(os.path.abspath(__file__)).parents[2]
 GUESTS = ROOT / "tests" / "attacks" / "guests"
@@ -135,10 +139,43 @@ def natively(program: Path, *args: str, where: Path, env: Mapping[str, str] | No
     return Ran(done)
 
 
+def prepared(where: Path, program: Path, port: int, policy: str) -> list[str | Path]:
+    """Files that a guest may use (ok) and may not (secret), and the options for a policy that says so.
+
+    Args:
+        where: the guest's directory, which is made.
+        program: what becomes secret/program.
+        port: in place of @PORT.
+        policy: the text (table.py), or "".
+    """
+    for name in ("ok", "secret", "secret/empty"):
+        (where / name).mkdir(parents=True)
+    (where / "ok" / "benign").write_text("benign\n")
+    (where / "secret" / "file").write_text("TOP SECRET\n")
+    (where / "secret" / "link0").symlink_to("file")
+    shutil.copy(program, where / "secret" / "program")
+    if not policy:
+        return []
+    rows = (by_number(nr) for nr in range(512))
+    paths = ", ".join(
+        f'"{row.name}"' for row in rows if row and row.serve != DENY and any(arg.kind in ("path", "look") for arg in row.args)
+    )
+    file = where.with_suffix(".json")
+    file.write_text(policy.replace("@PATHS", paths).replace("@W", str(where)).replace("@PORT", str(port)))
+    return ["--policy", file]
+
+
 def withstood(ran: Ran, status: int = 0) -> None:
     """Assert that an attack failed and that its monitor went on."""
     assert not ran.escapes, ran
     assert "Traceback" not in ran.err, ran
+    assert not re.search("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e]", ran.err), f"control characters in {ran.err!r}"
+    foreign = [
+        line
+        for line in ran.err.splitlines()
+        if not re.match(r"torov: (denied|killed|\S+ = E)|torov: .*(SIG|vDSO|made from)", line)
+    ]
+    assert not foreign, f"lines that are not torov's: {foreign}"
     assert ran.monitor, f"the monitor did not come to its end\n{ran}"
     assert ran.monitor["secret"], f"the monitor's memory was written\n{ran}"
     assert not ran.monitor["next"], f"no guest runs in this monitor any more\n{ran}"

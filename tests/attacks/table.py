@@ -18,7 +18,7 @@ class Attack:
         natively: run without torov, it must succeed.
         root: natively it does so for root only.
         reason: what stands on standard error of torov (a pattern).
-        policy: a policy file's text.
+        policy: a policy file's text; @W is the guest's directory, @PORT a port that it may use, @PATHS every call with a path.
         prefix: a command in front of the native run, such as unshare(1).
         status: of the guest by torov.
         hole: it succeeds today, and why.
@@ -39,6 +39,26 @@ class Attack:
 CHROOT = '{"torov": 1, "default": "builtin", "rules": [{"calls": ["chroot"], "action": "allow"}]}'
 NO_GETUID = '{"torov": 1, "default": "builtin", "rules": [{"calls": ["getuid"], "action": {"errno": "EACCES"}}]}'
 GETUID = "denied getuid"
+PATHS = """{"torov": 1, "default": "builtin", "rules": [
+  {"calls": [@PATHS], "where": [{"path": ["@W/ok/**", "/proc/**"]}], "action": "allow"},
+  {"calls": [@PATHS], "action": {"errno": "EACCES"}, "comment": "not in ok"},
+  {"calls": ["connect", "bind", "sendto", "sendmsg", "sendmmsg"],
+   "where": [{"address": {"family": "unix", "path": ["@W/secret/**"]}}], "action": {"errno": "EACCES"}}]}"""
+FLAGS = """{"torov": 1, "default": "builtin", "rules": [
+  {"calls": ["open", "openat", "openat2", "creat"],
+   "where": [{"arg": "flags", "is": "O_RDONLY", "mask": "O_ACCMODE|O_CREAT|O_TRUNC"}], "action": "allow"},
+  {"calls": ["open", "openat", "openat2", "creat"], "action": {"errno": "EACCES"}}]}"""
+NET = """{"torov": 1, "default": "builtin", "rules": [
+  {"calls": ["connect", "sendto", "sendmsg", "sendmmsg"],
+   "where": [{"address": {"family": "inet", "port": @PORT, "network": "127.0.0.1/32"}}], "action": "allow"},
+  {"calls": ["connect", "sendto", "sendmsg", "sendmmsg"], "action": {"errno": "EACCES"}},
+  {"calls": ["socket"], "where": [{"arg": "domain", "is": ["AF_INET", "AF_INET6"]},
+   {"arg": "type", "is": ["SOCK_STREAM", "SOCK_DGRAM"], "mask": "0xf"}], "action": "allow"},
+  {"calls": ["socket"], "action": {"errno": "EACCES"}}]}"""
+CODE = """{"torov": 1, "default": "builtin", "rules": [
+  {"calls": ["mmap", "mprotect"],
+   "where": [{"arg": "prot", "is": "PROT_EXEC", "mask": "PROT_EXEC"}], "action": {"errno": "EACCES"}},
+  {"calls": ["shmat"], "where": [{"arg": "shmflg", "is": "SHM_EXEC", "mask": "SHM_EXEC"}], "action": {"errno": "EACCES"}}]}"""
 
 # fmt: off
 ATTACKS = (
@@ -158,6 +178,16 @@ ATTACKS = (
     Attack("escapes", "helper_module", "modules of its own for the helper of exec"),
     Attack("escapes", "changed_root", "a changed root, and /proc by a descriptor from outside it", root=True, policy=CHROOT),
     Attack("escapes", "helper_root", "a changed root, and a python of its own in it", root=True, policy=CHROOT),
+    # rules
+    Attack("policy_out", "path_names", "a file past a rule, by eighteen spellings", policy=PATHS, reason="denied open"),
+    Attack("policy_out", "path_directories", "by directories, openat2, O_PATH, chdir", policy=PATHS, reason="denied open"),
+    Attack("policy_out", "path_links", "by links of both kinds and rename", policy=PATHS, reason="denied rename"),
+    Attack("policy_out", "path_calls", "by 24 other calls that take a path", policy=PATHS, reason="denied truncate"),
+    Attack("policy_out", "path_programs", "programs past a rule, an interpreter too", policy=PATHS, reason="denied execve"),
+    Attack("policy_out", "open_flags", "writes where reading is allowed", policy=FLAGS, reason="denied creat"),
+    Attack("policy_out", "net_addresses", "addresses and sockets that are not allowed", policy=NET, reason="denied connect"),
+    Attack("policy_out", "new_code", "executable memory where it is refused", policy=CODE, reason="denied mprotect"),
+    Attack("policy_out", "forged_lines", "forges lines of denials", natively=False, policy=PATHS, reason="denied open"),
 )
 # fmt: on
 
@@ -178,5 +208,10 @@ RACES = (
     Attack("races", "descriptor_sets", "sets of select and poll", natively=False),
     Attack("races", "directory_entries", "entries that getdents has written", natively=False),
     Attack("races", "exec_words", "argv and envp", natively=False),
+    Attack("policy_out", "race_string", "a path past a rule", policy=PATHS),
+    Attack("policy_out", "race_link", "a link past a rule", policy=PATHS),
+    Attack("policy_out", "race_directory", "a directory past a rule", policy=PATHS),
+    Attack("policy_out", "race_flags", "flags of openat2 past a rule", policy=FLAGS),
+    Attack("policy_out", "race_address", "a socket address past a rule", policy=NET),
 )
 # fmt: on

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from _pytest.mark.structures import ParameterSet
-from attacks import ESCAPED, GUESTS, build, by_torov, natively, withstood
+from attacks import ESCAPED, GUESTS, build, by_torov, natively, prepared, withstood
 from left import Watch
 from support import HELLO_C, Compiler
 from table import ATTACKS, RACES, Attack
@@ -40,15 +40,11 @@ def rows() -> list[ParameterSet]:
 
 
 @pytest.mark.parametrize("attack", rows())
-def test_attack(cc: Compiler, tmp_path: Path, victim: subprocess.Popen[bytes], attack: Attack) -> None:
+def test_attack(cc: Compiler, tmp_path: Path, victim: subprocess.Popen[bytes], port: int, attack: Attack) -> None:
     program, alive = build(cc, attack.source), cc(HELLO_C, "glibc")
-    env = {"VICTIM": str(victim.pid), "PYTHON": sys.executable}
-    options: list[str | Path] = []
-    if attack.policy:
-        (tmp_path / "p.json").write_text(attack.policy)
-        options = ["--policy", tmp_path / "p.json"]
-    for name in ("native", "guest"):
-        (tmp_path / name).mkdir()
+    env = {"VICTIM": str(victim.pid), "PYTHON": sys.executable, "PORT": str(port)}
+    options = prepared(tmp_path / "guest", program, port, attack.policy)
+    prepared(tmp_path / "native", program, port, "")
     with Watch() as watch:
         again = "" if options else alive
         ran = by_torov(

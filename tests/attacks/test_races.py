@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from attacks import Ran, build, by_torov, natively, withstood
+from attacks import Ran, build, by_torov, natively, prepared, withstood
 from support import HELLO_C, Compiler
 from table import RACES, Attack
 
@@ -20,29 +20,26 @@ pytestmark = [pytest.mark.kvm, pytest.mark.xdist_group("races")]
 RACE_MS = os.environ.get("TOROV_RACE_MS", "10000")
 
 
-def policy_of(row: Attack, directory: Path) -> list[str | Path]:
-    if not row.policy:
-        return []
-    (directory / "p.json").write_text(row.policy)
-    return ["--policy", directory / "p.json"]
-
-
 @pytest.fixture(scope="module")
-def races(cc: Compiler, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Ran]]]:
+def races(cc: Compiler, tmp_path_factory: pytest.TempPathFactory, port: int) -> Iterator[dict[str, Future[Ran]]]:
     """By name: the race, under way."""
-    program, alive = build(cc, "races"), cc(HELLO_C, "glibc")
+    programs, alive = {row.source: build(cc, row.source) for row in RACES}, cc(HELLO_C, "glibc")
     with ThreadPoolExecutor(len(RACES)) as pool:
         running = {}
         for row in RACES:
-            where, env = tmp_path_factory.mktemp(row.name), {"RACE_MS": RACE_MS}
-            options = policy_of(row, where)
+            where, env = tmp_path_factory.mktemp(row.name) / "guest", {"RACE_MS": RACE_MS, "PORT": str(port)}
+            options = prepared(where, programs[row.source], port, row.policy)
             again = "" if options else alive
-            running[row.name] = pool.submit(by_torov, program, row.name, where=where, alive=again, options=options, env=env)
+            running[row.name] = pool.submit(
+                by_torov, programs[row.source], row.name, where=where, alive=again, options=options, env=env
+            )
         yield running
 
 
 @pytest.mark.parametrize("race", RACES, ids=lambda row: row.name)
-def test_race(cc: Compiler, tmp_path: Path, races: dict[str, Future[Ran]], race: Attack, request: pytest.FixtureRequest) -> None:
+def test_race(
+    cc: Compiler, tmp_path: Path, races: dict[str, Future[Ran]], port: int, race: Attack, request: pytest.FixtureRequest
+) -> None:
     if race.hole:
         request.applymarker(pytest.mark.xfail(strict=False, reason=f"a hole that is known: {race.hole}"))
     ran = races[race.name].result()
@@ -50,4 +47,7 @@ def test_race(cc: Compiler, tmp_path: Path, races: dict[str, Future[Ran]], race:
     tries = next(int(line.split()[-5]) for line in ran.lines if line.endswith("went through"))
     assert tries > 2, ran
     if race.natively:
-        assert natively(build(cc, "races"), race.name, where=tmp_path, env={"RACE_MS": "20000"}).escapes
+        program = build(cc, race.source)
+        prepared(tmp_path / "native", program, port, "")
+        env = {"RACE_MS": "20000", "PORT": str(port)}
+        assert natively(program, race.name, where=tmp_path / "native", env=env).escapes
