@@ -177,7 +177,7 @@ def run_exec(words: list[str]) -> int:
         if ended is not None:  # this is the supervisor
             if ended[0]:
                 say(f"{file}: {ended[0]}")
-            return ended[1]
+            return ended[1]()
         if around.image is not None:
             image, loader, held = around.image, around.loader, around.held
         flags |= around.flags

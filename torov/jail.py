@@ -14,7 +14,7 @@ from torov.errors import MachineError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torov.policy import Policy
     from torov.vmm.machine import Machine
@@ -271,7 +271,7 @@ class Around:
         """What each process of the guest keeps for itself."""
         return self.plan.limits if self.plan else {}
 
-    def enter(self, image: str, loader: str | None, more: Sequence[int] = ()) -> tuple[str, int] | None:
+    def enter(self, image: str, loader: str | None, more: Sequence[int] = ()) -> tuple[str, Callable[[], int]] | None:
         """Go into the jail, and under the first filter.
 
         Args:
@@ -279,8 +279,8 @@ class Around:
             more: descriptors above 2 that go along.
 
         Returns:
-            None in the process that goes on. In its supervisor, when all is over: what to tell the user, or an empty string,
-            and the exit status.
+            None in the process that goes on. In its supervisor, when all is over: what to tell the user, or an empty string; and
+            what gives the exit status after that, unless it ends this process by the signal that ended the guest's.
 
         Raises:
             MachineError: the kernel refuses something; says what would allow it. Nothing is left then.
@@ -304,7 +304,7 @@ class Around:
             keep = [*more, self.image, *self.held.values(), self.shared, *([] if self.loader is None else [self.loader])]
             end = _split(self.plan, keep, self.held["runner"], self.shared)
             if end is not None:
-                return self._told(end), _end(end)
+                return self._told(end), lambda: _end(end)
         self._restrict()
         if self._filters:
             confine.seccomp(self._filters["start"])

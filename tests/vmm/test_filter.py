@@ -3,11 +3,13 @@ guests that use all kinds of calls run under them as natively."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,9 +27,8 @@ CALLS = (
     "rt_sigreturn arch_prctl set_tid_address set_robust_list prlimit64 getrandom fstat nanosleep clock_nanosleep "
     "futex uname sigaltstack"
 )
-REGISTERS = (
-    "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs"
-).split()
+_ORDER = "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs"
+REGISTERS = _ORDER.split()
 ATTACH, DETACH, STEP, GETREGS, SETREGS = 16, 17, 9, 12, 13
 
 NAP = r"""
@@ -50,8 +51,8 @@ def ptrace(request: int, pid: int, data: object = None) -> None:
         raise OSError(ctypes.get_errno(), "ptrace")
 
 
-def inject(pid: int, nr: int, args: tuple[int, ...]) -> int:
-    """Make a process do one system call: its result, or -SIGNAL if that killed it (ptrace(2))."""
+def begin(pid: int, nr: int, args: tuple[int, ...]) -> ctypes.Array[ctypes.c_uint64]:
+    """Attach to a process and make it step into a system call; its registers before."""
     ptrace(ATTACH, pid)
     os.waitpid(pid, 0)
     regs = (ctypes.c_uint64 * len(REGISTERS))()
@@ -64,11 +65,18 @@ def inject(pid: int, nr: int, args: tuple[int, ...]) -> int:
     regs[at["rip"]] -= 2  # it waits in a system call: the instruction is behind it
     ptrace(SETREGS, pid, ctypes.byref(regs))
     ptrace(STEP, pid)
+    return saved
+
+
+def inject(pid: int, nr: int, args: tuple[int, ...]) -> int:
+    """Make a process do one system call: its result, or -SIGNAL if that killed it (ptrace(2))."""
+    saved = begin(pid, nr, args)
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):
         return -os.WTERMSIG(status)
+    regs = (ctypes.c_uint64 * len(REGISTERS))()
     ptrace(GETREGS, pid, ctypes.byref(regs))
-    result = ctypes.c_int64(regs[at["rax"]]).value
+    result = ctypes.c_int64(regs[REGISTERS.index("rax")]).value
     ptrace(SETREGS, pid, ctypes.byref(saved))
     ptrace(DETACH, pid)
     return result
@@ -127,6 +135,37 @@ def test_what_the_monitor_needs_goes_on(monitor: subprocess.Popen[bytes]) -> Non
     assert inject(monitor.pid, 72, (0, 1, 0)) == 0  # F_GETFD of standard input
     assert inject(monitor.pid, 1, (2, 0, 0)) == 0
     assert monitor.poll() is None
+
+
+def test_the_supervisor_says_so(cc: Compiler, tmp_path: Path) -> None:
+    """In a jail there is someone who can tell what happened; the signal is told as well."""
+    command = torov(cc(NAP, "musl"), options=("--quiet", "--jail"))
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        assert process.stdout.readline() == "ready\n"
+        inside = [pid for pid in children(process.pid) if Path(f"/proc/{pid}/comm").read_text() != "torov-init\n"]
+        call = by_name("ptrace")
+        assert len(inside) == 1 and call
+        put(inside[0], call.nr)
+        assert process.wait(timeout=20) == -signal.SIGSYS
+        assert process.stderr.read().endswith("killed: the monitor made a system call that its own filter does not allow\n")
+
+
+def children(parent: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(entry.name))
+    return found
+
+
+def put(pid: int, nr: int) -> None:
+    """As inject(), for a process that is another one's child: what becomes of it is for that one."""
+    script = f"import test_filter; test_filter.begin({pid}, {nr}, ()); import os; os.waitpid({pid}, 0)"
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "vmm")])
+    subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path}, check=True, timeout=30)
 
 
 def test_without_the_filter_they_are_made(cc: Compiler, tmp_path: Path) -> None:
