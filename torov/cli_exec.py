@@ -283,22 +283,17 @@ def _errno_name(number: int) -> str:
 
 
 def _notice(notice: Stop, source: str) -> None:
-    from torov.syscalls import name_of
     from torov.vmm import machine
 
-    name = name_of(notice.nr)
     if notice.note == machine.DENIED:
         why = notice.label or f"not allowed by {source}"
         say(f"denied {notice.text} = {_errno_name(notice.errno)}: {why}")
     elif notice.note == machine.LOGGED:
         say(f"log {notice.text}: {notice.label or source}")
     elif notice.note == machine.UNSERVED:
-        from torov.syscalls import by_number
-
-        row = by_number(notice.nr)
-        say(f"{name} = {_errno_name(notice.errno)}: {row.why if row else 'not served'}")
+        say(f"{notice.text} = {_errno_name(notice.errno)}: {notice.label or 'not served'}")
     elif notice.note == machine.GADGET:
-        say(f"a syscall was made from {notice.address:#x}, which is no instruction of the program ({name})")
+        say(f"a syscall was made from {notice.address:#x}, which is no instruction of the program ({notice.text})")
     else:
         say(f"the host's vDSO cannot be used ({_errno_name(notice.errno)}): reading the time costs an exit")
 

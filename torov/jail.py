@@ -257,9 +257,13 @@ class Around:
         self._filters: dict[str, bytes] = {}
         self._rules = landlock.load(policy) if policy else None
         if filtered:
-            from torov import seccomp
+            from torov import kept
 
-            self._filters = seccomp.load(policy or seccomp.builtin(), audited)
+            if policy is None:
+                from torov import seccomp
+
+                policy = seccomp.builtin()
+            self._filters = kept.filters(policy, audited)
         self.closed = bool(self._filters) or self._rules is not None or (self.plan is not None and self.plan.supervised)
         self.image: int | None = None
         self.loader: int | None = None
@@ -289,8 +293,7 @@ class Around:
             return None
         import errno  # noqa: F401  # what messages take later
 
-        import torov.loader.cachedir
-        import torov.syscalls  # noqa: F401
+        import torov.loader.cachedir  # noqa: F401
         from torov.vmm import confine, machine
 
         self.image = _open(image, os.O_RDONLY)

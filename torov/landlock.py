@@ -13,13 +13,12 @@ from __future__ import annotations
 import marshal
 import os
 
-from torov.syscalls import DENY, Call, by_number
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
+    from torov.callshape import Call
     from torov.jail import Plan
     from torov.policy import Policy
     from torov.policy.model import Step
@@ -90,7 +89,9 @@ class Rules:
 
 def load(policy: Policy) -> Rules:
     """The rules of a policy: kept ones, or new ones."""
-    key = f"landlock-{os.stat(__file__).st_mtime_ns:x}"
+    from torov import kept
+
+    key = kept.key("landlock")
     found = policy.extra.get(key)
     if found is None:
         found = derived(policy.actions, policy.program).packed()
@@ -105,6 +106,7 @@ def derived(actions: bytes, program: bytes) -> Rules:
         actions, program: of a Policy.
     """
     from torov.policy.evaluate import Program
+    from torov.syscalls import DENY, by_number
 
     asked = Program(actions, program)
     where: dict[int, set[bytes] | None] = {}

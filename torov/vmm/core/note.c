@@ -20,7 +20,7 @@ void note_write(const struct tv_vm *vm, const struct tv_stop *s) {
     } else if (s->kind == TV_NOTICE && s->note == TV_NOTE_LOGGED) {
         add(&l, "log "), add(&l, call), add(&l, ": "), add(&l, why);
     } else if (s->kind == TV_NOTICE && s->note == TV_NOTE_UNSERVED) {
-        add(&l, call_name(s->nr)), add(&l, " = "), add(&l, error_name(s->err)), add(&l, ": not served");
+        add(&l, call_name(s->nr)), add(&l, " = "), add(&l, error_name(s->err)), add(&l, ": "), add(&l, call_why(s->nr));
     } else if (s->kind == TV_NOTICE && s->note == TV_NOTE_GADGET) {
         add(&l, "a syscall was made from "), add_hex(&l, s->addr), add(&l, ", which is no instruction of the program ("), add(&l, call_name(s->nr)), add(&l, ")");
     } else if (s->kind == TV_NOTICE) {

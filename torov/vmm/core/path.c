@@ -143,28 +143,24 @@ static bool join(char out[PATH_MAX], const char *dir, const char *part, size_t n
     return len > 0 && len < PATH_MAX;
 }
 
-/* What cannot be resolved still has a name: its deepest directory that is there, and the rest as it was written. */
+/* What cannot be resolved still has a name: its deepest directory that is there, and the rest as it was written; of a rest
+ * with ".." only what is missing first, since nobody can say where it leads. */
 static void name_missing(struct tv_vm *vm, int dir, const char *path, uint64_t beneath, struct held_path *h) {
     char up[PATH_MAX], top[PATH_MAX];
     size_t n = strlen(path), end;
     h->name[0] = 0;
     memcpy(up, path, n + 1);
     for (;;) {
-        size_t at = last_part(up, &end);
-        if (is_dots(up + at, end - at)) return; /* nothing to be said: no pattern matches */
+        size_t at = last_part(up, &end), part = end - at;
+        if (!end) return; /* nothing can be said: no pattern matches */
         up[at] = 0;
         int fd = resolve(vm, dir, at ? up : ".", true, beneath);
         if (fd < 0) continue;
-        if (name_fd(fd, top)) {
-            size_t len = strlen(path);
-            while (len > at && path[len - 1] == '/') len--;
-            for (const char *p = path + at; p < path + len; p += strspn(p, "/")) { /* a ".." in the rest: not ours to guess */
-                size_t part = strcspn(p, "/");
-                if (is_dots(p, part)) { top[0] = 0; break; }
-                p += part;
-            }
-            if (!top[0] || !join(h->name, top, path + at, len - at)) h->name[0] = 0;
-        }
+        size_t len = n;
+        while (len > end && path[len - 1] == '/') len--;
+        for (const char *p = path + at, *stop = path + len; p < stop; p += strcspn(p, "/"), p += strspn(p, "/"))
+            if (is_dots(p, strcspn(p, "/"))) len = end;
+        if (is_dots(path + at, part) || !name_fd(fd, top) || !join(h->name, top, path + at, len - at)) h->name[0] = 0;
         close(fd);
         return;
     }

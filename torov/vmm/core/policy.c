@@ -100,12 +100,12 @@ static bool addr_holds(const uint8_t *p, const struct pol_addr *want, struct sub
 }
 
 /* 1: it holds, 0: not, -1: it could not be looked at. */
-static int cond_holds(const uint8_t *p, const struct pol_cond *c, struct subject *s) {
+static int cond_holds(const uint8_t *p, const struct pol_cond *c, struct subject *s, bool refuses) {
     uint64_t v = s->a[c->arg];
     const void *data;
     if (c->op == POL_PATH) {
         const char *path = s->path(s->of, c->arg);
-        if (path == pol_every) return !c->negate;
+        if (path == pol_every) return refuses ? -1 : !c->negate; /* what is open may be asked about, whatever is refused by name */
         return !path ? -1 : any_matches(p, c->off, c->n, path);
     }
     if (c->op == POL_ADDR) {
@@ -139,7 +139,8 @@ struct decision pol_decide(const uint8_t *p, struct subject *s) {
     const struct pol_step *step = at(p, index[s->nr]);
     for (;; step = next_step(step)) {
         unsigned i = 0;
-        while (i < step->nconds && cond_holds(p, &step->cond[i], s) == !step->cond[i].negate) i++;
+        bool refuses = step->action != POL_ALLOW && step->action != POL_LOG && step->action != POL_LEARN;
+        while (i < step->nconds && cond_holds(p, &step->cond[i], s, refuses) == !step->cond[i].negate) i++;
         if (i == step->nconds) return (struct decision){step->action, step->err, step->rule == POL_DEFAULT ? -1 : step->rule, step->delegate};
     }
 }

@@ -43,6 +43,7 @@ void add_quoted(struct line *l, const char *s, size_t len, size_t most) {
 }
 
 const char *call_name(int nr) { return nr >= 0 && nr < 512 && tv_names[nr] ? tv_names[nr] : "a call that Linux does not have"; }
+const char *call_why(int nr) { return nr >= 0 && nr < 512 && tv_whys[nr] ? tv_whys[nr] : "not served"; }
 const char *error_name(int e) { return e > 0 && e < 134 && tv_errnos[e] ? tv_errnos[e] : "an error"; }
 
 /* sockaddr as strace shows it, or as an object of JSON. */

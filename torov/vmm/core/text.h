@@ -9,6 +9,7 @@ void add_hex(struct line *l, uint64_t v);
 void add_number(struct line *l, int64_t v);
 void add_quoted(struct line *l, const char *s, size_t len, size_t most); /* for terminals and JSON: no byte of it is special */
 const char *call_name(int nr);
+const char *call_why(int nr); /* of a call that is not served */
 const char *error_name(int e);
 void add_call(struct line *l, struct tv_vm *vm, const struct tv_call *c, int nr, const uint64_t a[6]); /* as strace(1) */
 void add_address(struct line *l, const struct sockaddr *addr, uint32_t len, bool json);

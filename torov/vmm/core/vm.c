@@ -1,5 +1,5 @@
 /* A guest from creation to its end: tv_create(), tv_run(), tv_destroy(). */
-#include "policy.h"
+#include "text.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -37,7 +37,11 @@ void tv_notice(struct tv_vm *vm, int note, int nr, gva addr, int err) {
     bool first = !(vm->noted[i] & 1u << note);
     vm->noted[i] |= (uint8_t)(1u << note);
     pthread_mutex_unlock(&vm->lock);
-    if (first) notice_queue(vm, &(struct tv_stop){.kind = TV_NOTICE, .note = note, .nr = nr, .addr = addr, .err = err});
+    if (!first) return;
+    struct tv_stop s = {.kind = TV_NOTICE, .note = note, .nr = nr, .addr = addr, .err = err};
+    strncpy(s.text, call_name(nr), sizeof s.text - 1);
+    if (note == TV_NOTE_UNSERVED) strncpy(s.label, call_why(nr), sizeof s.label - 1);
+    notice_queue(vm, &s);
 }
 
 bool vm_take_notice(struct tv_vm *vm, struct tv_stop *out) {
