@@ -325,7 +325,8 @@ class Around:
             confine.landlock(rules.fs, own, rules.net, rules.ports, 0)
         if self.plan is not None and self.plan.spaces:
             mounted = landlock.of_mounts(self.plan) or landlock.Rules()
-            confine.landlock(mounted.fs, mounted.paths, 0, [], landlock.SCOPED)
+            paths: list[tuple[bytes | int, int]] = [*mounted.paths, (runner, landlock.EXECUTE)]
+            confine.landlock(mounted.fs | landlock.EXECUTE, paths, 0, [], landlock.SCOPED)
 
     def seal(self, guest: Machine) -> None:
         """Go under the second filter: the guest is about to run."""

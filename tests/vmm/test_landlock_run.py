@@ -6,13 +6,14 @@ import errno
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from running import ROOT, build, run, torov
 from support import Compiler
-from test_filter import inject
+from test_filter import children, inject
 from test_jail import answers
 
 from torov.vmm.confine import landlock_abi
@@ -51,7 +52,10 @@ def rules(where: Path) -> Path:
         },
         {"calls": ["connect"], "where": [{"address": {"family": "inet", "port": 1}}], "action": "allow"},
         # message queues have no place in the tree: where they are allowed, Landlock cannot say who reads and writes
-        {"calls": [*files, "@file-system", "connect", "bind", "execve", "execveat", "mq_open", "mq_unlink"], "action": {"errno": "EPERM"}},
+        {
+            "calls": [*files, "@file-system", "connect", "bind", "execve", "execveat", "mq_open", "mq_unlink"],
+            "action": {"errno": "EPERM"},
+        },
     ]
     path.write_text(json.dumps({"torov": 1, "default": "builtin", "rules": allowed}))
     for name in ("in", "out", "other"):
@@ -146,3 +150,20 @@ def test_children_and_programs_inherit_it(look: Path, tmp_path: Path) -> None:
         run(torov(look, "ids", f"exec:{look}", "write:/usr/x", "write:/dev/null", "write:/tmp/x", options=("--quiet", "--jail")))
     )
     assert (done["write:/usr/x"], done["write:/dev/null"], done["write:/tmp/x"]) == ("EROFS", "fine", "fine")
+
+
+def test_a_taken_monitor_in_a_jail_executes_nothing(look: Path) -> None:
+    """Without a policy, too."""
+    command = torov(look, "sleep:60", options=("--quiet", "--no-seccomp", "--jail"))
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        (inside,) = [pid for pid in children(process.pid) if Path(f"/proc/{pid}/comm").read_text() != "torov-init\n"]
+        script = (
+            "import os, test_filter, test_landlock_run\n"
+            f"print(test_landlock_run.Taken({inside}).call(59, b'/usr/bin/true', 0, 0))\n"
+        )
+        path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "vmm")])
+        done = run([sys.executable, "-c", script], env={"PYTHONPATH": path})
+        process.kill()
+    assert done.out == f"{-errno.EACCES}\n", done.err
