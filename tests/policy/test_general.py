@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import string
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +31,7 @@ CASES: dict[str, tuple[set[str], list[str]]] = {
     "/proc of others": ({"/proc/1234/stat"}, ["/proc/[0-9]*/stat"]),
     "a terminal": ({"/dev/pts/3", "/dev/null", "/dev/tty"}, ["/dev/null", "/dev/pts/[0-9]*", "/dev/tty"]),
     "mkstemp": ({"/tmp/sort.aB3dE9"}, ["/tmp/sort.??????"]),
+    "mktemp(1)": ({"/tmp/tmp.qHhEg0aBcD"}, ["/tmp/tmp.??????????"]),
     "mkstemp of gcc": ({"/tmp/ccAb12Cd.s"}, ["/tmp/cc??????.s"]),
     "mkstemp of collect2": ({"/tmp/ccBwAbCd.cdtor.c"}, ["/tmp/cc??????.cdtor.c"]),
     "tempfile of Python": ({"/tmp/tmpk3j9x2a1", "/tmp/0e9ixzjw"}, ["/tmp/????????", "/tmp/tmp????????"]),
@@ -49,6 +53,27 @@ def test_a_directory_that_was_listed_may_be_looked_at() -> None:
     paths = {f"/etc/file{x}" for x in "abcdefghijklmnopq"}
     assert general.patterns(paths, look=True) == ["/etc/*"]
     assert general.patterns(paths) == sorted(paths)
+
+
+@pytest.mark.parametrize(
+    ("template", "letters", "count"),
+    [
+        ("sort%s", string.ascii_letters + string.digits, 6),
+        ("cc%s.cdtor.c", string.ascii_letters + string.digits, 6),
+        ("tmp.%s", string.ascii_letters + string.digits, 10),
+        ("foo-%s", string.ascii_letters + string.digits, 6),
+        ("tmp%s", string.ascii_lowercase + string.digits + "_", 8),
+        ("%s", string.ascii_lowercase + string.digits + "_", 8),
+    ],
+)
+def test_one_drawn_name_stands_for_others(template: str, letters: str, count: int) -> None:
+    drawn, missed = random.Random(1), 0
+    for _ in range(2000):
+        one, other = ("/tmp/" + template % "".join(drawn.choices(letters, k=count)) for _ in range(2))
+        (made,) = general.patterns({one}, drawn=frozenset({one}))
+        missed += not matches(made.encode(), other.encode())
+        assert not matches(made.encode(), b"/tmp/" + b"x" * 30)
+    assert missed <= 20  # six small letters may be a name that somebody gave: one out of 180 draws
 
 
 names = st.text(st.sampled_from("abZ019_.-*[]{}\\ é"), min_size=1, max_size=12).filter(lambda name: name not in (".", ".."))

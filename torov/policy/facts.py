@@ -42,6 +42,7 @@ PROT_WRITE, PROT_EXEC, MAP_ANONYMOUS = 2, 4, 0x20
 _NO_READ = 0o3 | 0o100 | 0o1000  # O_ACCMODE | O_CREAT | O_TRUNC
 SOCK_TYPE = 0xF
 _AT_EMPTY_PATH = 0x1000
+_O_EXCL = 0o300  # O_CREAT | O_EXCL
 _LONGEST = 600  # bytes; the core cuts a path after 700, and shows that by three dots
 
 Peer = tuple[str, str, int]
@@ -79,6 +80,7 @@ class Facts:
         code: call to what was seen with PROT_EXEC: "write" where PROT_WRITE stood with it, "anonymous" without a file.
         paths: by kind.
         peers: call to addresses.
+        drawn: paths that were created as no file before was (O_EXCL).
     """
 
     def __init__(self) -> None:
@@ -90,6 +92,7 @@ class Facts:
         self.code: dict[str, set[str]] = {}
         self.paths = {kind: Paths() for kind in KINDS}
         self.peers: dict[str, set[Peer]] = {}
+        self.drawn: set[str] = set()
 
     def add_run(self, lines: Iterable[dict[str, Any]]) -> None:
         """Add what one run did.
@@ -144,6 +147,10 @@ class Facts:
         kept.calls.add(call.name)
         cut = {path for path in exact if len(path) > _LONGEST and path.endswith("...")}
         kept.exact |= exact - cut
+        if call.name in OPENS and any(
+            arg.name == "flags" and values[at] & _O_EXCL == _O_EXCL for at, arg in enumerate(call.args)
+        ):
+            self.drawn |= exact
         kept.wide |= {f"{quote(path.rpartition('/')[0])}/**" for path in cut}
 
 

@@ -29,7 +29,6 @@ _TEMPORARY = re.compile(r"(?:/tmp|/var/tmp|/dev/shm|/run/user/\d+)$")
 _HEX = re.compile(r"[0-9a-f]{16,}|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _LIBRARY = re.compile(r"(.+?\.so)(?:\.\d+)+$|(.+?)-\d[\d.]*\.so$")
 _NUMBER = re.compile(r"\d+")
-_PYTHON = re.compile(r"[a-z0-9_]{8}")
 _SPECIAL = re.compile(r"([*?\[\]{},\\])")
 
 
@@ -44,12 +43,13 @@ def literal(pattern: str) -> str | None:
     return None if re.search(r"[*?\[{]", bare) else re.sub(r"\\(.)", r"\1", pattern)
 
 
-def patterns(paths: set[str], look: bool = False) -> list[str]:
+def patterns(paths: set[str], look: bool = False, drawn: frozenset[str] = frozenset()) -> list[str]:
     """Patterns for the paths that a program used.
 
     Args:
         paths: absolute and resolved.
         look: their contents were not read: of a shared directory that was listed, all entries may be looked at.
+        drawn: those that were created as no file before was (O_EXCL): among temporary files their names were drawn.
 
     Returns:
         patterns that match each of them, sorted.
@@ -57,7 +57,7 @@ def patterns(paths: set[str], look: bool = False) -> list[str]:
     single: dict[str, set[str]] = {}
     found: set[str] = set()
     for path in paths:
-        made = _known(path)
+        made = _known(path, path in drawn)
         if made is not None:
             found.add(made)
         else:
@@ -99,7 +99,7 @@ def without_covered(found: set[str]) -> set[str]:
     return {pattern for pattern in found if not inside(pattern)}
 
 
-def _known(path: str) -> str | None:
+def _known(path: str, drawn: bool) -> str | None:
     """The pattern of a path whose name is known to change from run to run, or None."""
     parts = path.split("/")[1:]
     made: list[str] = []
@@ -108,7 +108,7 @@ def _known(path: str) -> str | None:
         here = "/" + "/".join(parts[:at])
         new = quote(part)
         if _TEMPORARY.fullmatch(here):
-            new = _temporary(part)
+            new = _temporary(part, drawn and at + 1 == len(parts))
             if new != quote(part) and at + 1 < len(parts):
                 return "/".join(("", *made, new, "**"))
         elif part == "__pycache__" and at + 1 < len(parts):
@@ -127,25 +127,50 @@ def _known(path: str) -> str | None:
     return "/" + "/".join(made) if changed else None
 
 
-def _temporary(name: str) -> str:
+def _temporary(name: str, sure: bool = False) -> str:
     """A name in a directory for temporary files: what mkstemp(3) and its kin drew becomes ``?``, as many as there are."""
     if _HEX.search(name):
         return _HEX.sub("*", quote(name))
-    return ".".join(_drawn(word) for word in name.split("."))
+    words = name.split(".")
+    made = [_drawn(word) for word in words]
+    if sure:
+        at = max((at for at, word in enumerate(words) if re.search(r"\w{6}$", word)), default=-1)
+        # a word of small letters is somebody's, but for Python's eight, which may well be that
+        if at >= 0 and (not re.fullmatch("[a-z]+", words[at]) or (len(words) == 1 and len(name) == 8)):
+            made[at] = _last_drawn(words[at])
+    return ".".join(made)
+
+
+def _last_drawn(word: str) -> str:
+    """The end of a word was drawn for sure: what is behind its last dash, or behind a prefix that is known."""
+    head, dash, tail = word.rpartition("-")
+    for prefix, size in (("tmp", 8), ("cc", 6)):
+        if tail.startswith(prefix) and len(tail) == len(prefix) + size and (size == 8 or not tail.islower()):
+            return f"{quote(head + dash)}{prefix}{'?' * size}"
+    return f"{quote(head + dash)}{'?' * len(tail)}"
 
 
 def _drawn(word: str) -> str:
     """One word of such a name: ``cc`` and six letters, ``tmp`` and eight, a process number."""
-    if len(word) == 6 and _made_up(word) and not word.isdigit():  # after a dot
-        return "??????"
-    if counted := re.fullmatch(r"(\D*)\d{3,}", word):
+    if re.fullmatch(r"tmp[a-z0-9_]{8}", word):
+        return "tmp????????"
+    if word[:2] == "cc" and len(word) == 8 and word[2:].isalnum() and not word.islower():
+        return "cc??????"
+    made_up = _made_up(word)
+    if (counted := re.fullmatch(r"(\D*)\d{3,}", word)) and not (len(word) in _DRAWN and made_up):
         return f"{quote(counted[1])}[0-9]*"
-    for size in (8, 6, 10, 12):  # tempfile of Python draws eight, mkstemp(3) six, others more
+    # no part of what was drawn may stay: the whole word before a prefix of it
+    if len(word) in _DRAWN and (made_up or (len(word) == 8 and re.fullmatch(r"[a-z0-9_]*[\d_][a-z0-9_]*", word))):
+        return "?" * len(word)
+    for size in _DRAWN:
         head, tail = word[:-size], word[-size:]
-        python = size == 8 and head in ("", "tmp") and _PYTHON.fullmatch(tail) and (head or re.search(r"[\d_]", tail))
-        if python or (_made_up(tail) and head not in ("", "tmp") and not _NUMBER.search(head)):
+        if head and _made_up(tail) and not re.search(r"[A-Z0-9]", head):
             return f"{quote(head)}{'?' * size}"
     return _NUMBER.sub("[0-9]*", quote(word)) if re.search(r"\d{3,}", word) else quote(word)
+
+
+_DRAWN = (6, 8, 10, 12)
+"""How many letters are drawn: by mkstemp(3), by tempfile of Python, by mktemp(1), by others."""
 
 
 def _made_up(word: str) -> bool:

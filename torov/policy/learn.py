@@ -150,7 +150,9 @@ def _paths(found: Facts) -> list[Rule]:
     rules = []
     for kind, kept in found.paths.items():
         matched = _unmatched(kept.exact, kept.wide)
-        patterns = sorted(general.without_covered(set(general.patterns(matched, kind == "look")) | kept.wide))
+        patterns = sorted(
+            general.without_covered(set(general.patterns(matched, kind == "look", frozenset(found.drawn))) | kept.wide)
+        )
         if kept.calls:  # of a descriptor under an empty path every pattern holds
             where = ([_READING] if kind == "read" else []) + [{"path": patterns or ["/"]}]
             more = f"{len(kept.exact)} paths in {len(patterns)} patterns"
