@@ -182,7 +182,7 @@ int main(int argc, char **argv) {
             printf("%d\n", k);
         } else if (IS("exec")) {
             puts("");
-            execl(path, path, argv[i + 1], argv[i + 1] ? argv[i + 2] : NULL, NULL);
+            execv(path, argv + i); /* its argv[0] is ours; the rest goes on */
             puts(error(-1));
         } else if (IS("memory")) printf("%d\n", mebibytes(path));
         else if (IS("output")) fflush(stdout), output(path, 1);
