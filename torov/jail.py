@@ -259,11 +259,7 @@ class Around:
         if filtered:
             from torov import kept
 
-            if policy is None:
-                from torov import seccomp
-
-                policy = seccomp.builtin()
-            self._filters = kept.filters(policy, audited)
+            self._filters = kept.filters(policy or kept.builtin(), audited)
         self.closed = bool(self._filters) or self._rules is not None or (self.plan is not None and self.plan.supervised)
         self.image: int | None = None
         self.loader: int | None = None

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     Test = tuple[int, str, int, int]
 
-VERSION = 1
-"""Of what filters() makes; part of the name under which the bytes are kept."""
-
 EQ, NE, MASKED = "=", "!", "&"
 _FD2 = (0, EQ, 2, 0)
 _FULL, _LOW = (1 << 64) - 1, (1 << 32) - 1
@@ -165,21 +162,9 @@ _LIBRARY = "needs libseccomp: apt-get install libseccomp2 (Debian, Ubuntu), and 
 
 def builtin() -> Policy:
     """The built-in policy, kept as one from a file is, for the sake of its filters."""
-    from torov import policy
-    from torov.policy import record
+    from torov import kept
 
-    key = record.key_of(policy.BUILTIN, _own(), None)
-    known = record.find(key)
-    if known is not None:
-        return policy.Policy(known, key)
-    made = policy.builtin()
-    made._key = key
-    return made
-
-
-def _own() -> bytes:
-    """What changes when this file does."""
-    return VERSION.to_bytes(4, "little") + os.stat(__file__).st_mtime_ns.to_bytes(8, "little")
+    return kept.builtin()
 
 
 def load(policy: Policy, audited: bool = False) -> dict[str, bytes]:
