@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CORE := $(wildcard torov/vmm/core/*.[ch]) torov/vmm/build_core.py torov/vmm/stub.py torov/calls_x86_64.py torov/callshape.py
+CORE := $(wildcard torov/vmm/core/*.[ch] torov/constants/*.py) torov/vmm/build_core.py torov/vmm/stub.py torov/calls_x86_64.py torov/callshape.py
 JOBS ?= 2
 
 .PHONY: help demo test test-fast test-svm test-asan test-tsan stress bench lint install samples clean
