@@ -336,6 +336,7 @@ def test_a_python_script_with_temporary_files_threads_and_ports(tmp_path: Path) 
 
 
 TOOLS = {
+    "gcc": "echo 'int main(void) { return 0; }' >h.c; gcc -o h h.c && ./h",
     "git": "git -C repo log --oneline; git -C repo status --short; git -C repo branch",
     "perl": "perl -e 'print `ls /`; open F, \">o\"; print F 1'",
     "bash": "x=$(mktemp); echo $x | wc -c; rm $x; cat <<< here; for i in 1 2; do (exit $i); done; true",

@@ -48,7 +48,17 @@ def document(found: Facts, program: str, old: dict[str, Any] | None = None) -> d
     runs = f"{found.runs} run{'s' if found.runs != 1 else ''}"
     comment = f"{seen.MARK} from {runs} of {program}: {found.lines} calls with different arguments"
     own = [rule for rule in (old or {}).get("rules", []) if _kind(rule) is None]
-    rules = [*own, *_fixed(), *_code(found), *_plain(found), *_numbers(found), *_sockets(found), *_paths(found), *_peers(found)]
+    rules = [
+        *own,
+        *_fixed(),
+        *_errors(found),
+        *_code(found),
+        *_plain(found),
+        *_numbers(found),
+        *_sockets(found),
+        *_paths(found),
+        *_peers(found),
+    ]
     more = {key: value for key, value in (old or {}).items() if key not in ("torov", "comment", "rules")}
     return {"torov": 1, "comment": comment, "default": "deny", **more, "rules": rules}
 
@@ -101,6 +111,15 @@ def _fixed() -> list[Rule]:
         _rule("descriptors", ["fcntl"], [{"arg": "cmd", "is": list(_DESCRIPTORS)}], "their copies and flags"),
         _rule("terminal", ["ioctl"], [{"arg": "request", "is": list(_TERMINAL)}], "whether a descriptor is one"),
     ]
+
+
+_FIXED = ("always", "memory", "descriptors", "terminal", "errors of sockets")
+
+
+def _errors(found: Facts) -> list[Rule]:
+    """How a connection went: a fast host answers before anybody asks."""
+    where: list[dict[str, Any]] = [{"arg": "level", "is": "SOL_SOCKET"}, {"arg": "optname", "is": ["SO_ERROR", "SO_TYPE"]}]
+    return [_rule("errors of sockets", ["getsockopt"], where)] if found.sockets else []
 
 
 def _code(found: Facts) -> list[Rule]:
@@ -235,6 +254,8 @@ def _shown(text: str, names: dict[str, int], value: int) -> str | int:
 def _read_rule(found: Facts, kind: str, rule: Rule) -> None:
     calls, where = rule["calls"], rule.get("where", [])
     call = calls[0]
+    if kind in _FIXED:
+        return
     if kind == "calls":
         found.calls.update(calls)
     elif kind.startswith("code by "):
