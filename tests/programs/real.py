@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from difflib import unified_diff
 from pathlib import Path
@@ -108,3 +110,21 @@ def start(file: str | Path, *args: str | Path, cwd: Path, log: Path, native: boo
     command: list[str | Path | bytes] = [str(shutil.which(file)), *args] if native else guest(file, *args)
     with log.open("wb") as out:
         return subprocess.Popen(command, cwd=cwd, stdout=out, stderr=out, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def free_port() -> int:
+    """A port of the loopback that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return when something listens; fail with the log when the server ends first."""
+    for _ in range(1200):
+        assert process.poll() is None, log.read_text()
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing listens: {log.read_text()}")

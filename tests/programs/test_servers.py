@@ -7,7 +7,6 @@ import http.client
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -16,26 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from real import program, same, start, stop
+from real import free_port, program, same, start, stop, until_open
 from running import run
 
 pytestmark = [pytest.mark.kvm, pytest.mark.corpus, pytest.mark.xdist_group("programs")]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(1200):
-        assert process.poll() is None, log.read_text()
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"nothing listens: {log.read_text()}")
 
 
 SECONDS = 30
