@@ -390,6 +390,26 @@ def test_what_the_kernel_refuses_is_said(look: Path, tmp_path: Path) -> None:
     assert done.err == "torov: jail: user namespace: No space left on device; sysctl user.max_user_namespaces=10000 allows it\n"
 
 
+def test_a_container_that_forbids_namespaces(look: Path) -> None:
+    """As Docker's default profile does: EPERM for clone(2) with their flags. No guest runs, and doctor says so, too."""
+    script = (
+        "import os, sys, pyseccomp as p\n"
+        "f = p.SyscallFilter(p.ALLOW)\n"
+        "for flag in (0x20000, 0x10000000): f.add_rule(p.ERRNO(1), 56, p.Arg(0, p.MASKED_EQ, flag, flag))\n"
+        "f.add_rule(p.ERRNO(1), 272)\n"
+        "f.load()\n"
+        "os.execv(sys.argv[1], sys.argv[1:])\n"
+    )
+    inside = [sys.executable, "-c", script]
+    done = run([*inside, *torov(look, "ids", options=("--jail",))])
+    assert (done.status, done.out) == (125, "")
+    why = "Operation not permitted; namespaces(7): a container or an older kernel may forbid them"
+    assert done.err == f"torov: jail: namespaces: {why}\n"
+    doctor = run([*inside, sys.executable, "-m", "torov", "doctor", "--json"])
+    found = {finding["what"]: finding for finding in json.loads(doctor.out)}
+    assert not found["jail"]["good"] and "namespaces" in found["jail"]["found"] and doctor.status == 0
+
+
 def test_programs_that_it_starts(tmp_path: Path) -> None:
     """Shells, pipes, a dynamic program that has no image: as natively."""
     script = "echo a | /bin/cat; /bin/ls -d /etc/hostname; (exit 3); echo $?; /bin/sh -c 'kill -9 $$'; echo $?"
