@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,10 @@ def cc(pytestconfig: pytest.Config) -> Compiler:
     cache = pytestconfig.cache
     assert cache is not None, "guests are kept in the cache of pytest: run without -p no:cacheprovider"
     return Compiler(Path(cache.mkdir("guests")))
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """A port of 127.0.0.1 where somebody listens."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
+        yield server.getsockname()[1]
