@@ -224,6 +224,7 @@ class Code:
 
     def _flow(self, unit: Unit, i: int, entry: bool) -> tuple[int | None, str]:
         """Find the instruction whose end is at instruction i of a unit, if control goes on there."""
+        begins = i == 0 and unit.known  # a call before it ends another function, which it does not return to
         for _ in range(4096):
             if i == 0:
                 at, known = unit.start, unit.known
@@ -238,7 +239,7 @@ class Code:
                 unit, i = previous, len(previous.lines)
             address, _, mnemonic, operands = unit.lines[i - 1]
             name = name_of(mnemonic)
-            if not falls_through(mnemonic) or (name == "call" and (entry or not self.returns.after(unit, i - 1))):
+            if not falls_through(mnemonic) or (name == "call" and (begins or not self.returns.after(unit, i - 1))):
                 return None, ""
             if not (name in ("nop", "fnop") or operands == _ZEROS) or address in unit.jumps or self._leads_in(unit, address):
                 return address, ""

@@ -43,7 +43,7 @@ def branches(code: Code, unit: Unit, i: int, go: bool) -> list[tuple[bool, int]]
             continue
         seen.add(j)
         if j >= len(unit.lines):
-            if name_of(unit.lines[-1][2]) == "call":
+            if unit.known and name_of(unit.lines[-1][2]) == "call":
                 continue  # a function that ends with a call: it does not return
             return None
         code.spend(1)
@@ -143,12 +143,11 @@ class Returns:
                 elif isinstance(to, int):
                     work.append(unit.index[to])
                 else:
-                    table = self._code.table(unit)
-                    if not table:
-                        return True
-                    work += [unit.index[place] for place in table]
-            elif name == "call" and (i == last or (deep < _DEEP and isinstance(to, int) and not self.returns(to, deep + 1))):
-                continue
+                    return True  # a table of jumps may lead elsewhere, too
+            elif name == "call":
+                ends = i == last and unit.known
+                if ends or (deep < _DEEP and isinstance(to, int) and not self.returns(to, deep + 1)):
+                    continue
             if falls_through(mnemonic):
                 if i == last:
                     return True
