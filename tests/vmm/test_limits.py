@@ -6,6 +6,8 @@ Each holds for whoever tries to pass it; what natively has such a limit is the s
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from left import Watch
-from running import Ran, build, run, torov
+from running import ROOT, Ran, build, run, torov
 from support import Compiler
 from test_jail import answers, rootless
 
@@ -182,3 +184,46 @@ def test_limits_leave_the_caller_alone(look: Path, tmp_path: Path) -> None:
     command = subprocess.list2cmdline([str(word) for word in torov(look, "ids", options=("--policy", str(limited.policy)))])
     done = run(["sh", "-c", f"{command} >/dev/null; ulimit -n"])
     assert done.out == run(["sh", "-c", "ulimit -n"]).out
+
+
+STOPPER = r"""
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(void) {
+    if (!fork()) {
+        setpgid(0, 0);
+        for (;;) { usleep(20000); if (write(1, ".", 1) < 0) return 1; }
+    }
+    usleep(200000);
+    if (write(1, "stop\n", 5) < 0) return 1;
+    raise(SIGSTOP);
+    if (write(1, "on\n", 3) < 0) return 1;
+    for (;;) pause();
+}
+"""
+
+
+def test_a_program_that_stops_does_not_stop_its_limits(cc: Compiler, tmp_path: Path) -> None:
+    """Its supervisor stops with it, for the shell's sake; so does all else of it, and the time goes on."""
+    limited = Limited(cc(STOPPER), tmp_path, True)
+    limited.run("", wall="100ms")  # writes the policy
+    policy = json.loads(limited.policy.read_text())
+    policy["limits"]["wall"] = "2s"
+    limited.policy.write_text(json.dumps(policy))
+    command = torov(limited.look, options=("--policy", str(limited.policy)))
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        text = b""
+        while b"stop\n" not in text:
+            text += os.read(process.stdout.fileno(), 100)
+        deadline = time.monotonic() + 10
+        while "\nState:\tT" not in Path(f"/proc/{process.pid}/status").read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        os.set_blocking(process.stdout.fileno(), False)
+        process.stdout.read()
+        time.sleep(0.5)
+        assert process.stdout.read() is None  # nothing runs
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(timeout=20) == 137

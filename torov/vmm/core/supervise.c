@@ -19,7 +19,7 @@ struct watch {
 };
 
 /* A process of /proc: fields 4 (parent) and 14 to 17 (own time and that of waited-for children), proc_pid_stat(5). */
-struct seen { pid_t pid, parent; uint64_t ticks; bool ours; };
+struct seen { pid_t pid, parent; uint64_t ticks; bool ours, stopped; };
 
 static size_t look(struct seen **out) {
     static struct seen *all;
@@ -31,6 +31,7 @@ static size_t look(struct seen **out) {
         char path[64], text[512], *p;
         unsigned long t[4];
         int parent;
+        char state;
         if (e->d_name[0] < '1' || e->d_name[0] > '9') continue;
         snprintf(path, sizeof path, "/proc/%.20s/stat", e->d_name);
         int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -38,14 +39,14 @@ static size_t look(struct seen **out) {
         ssize_t len = read(fd, text, sizeof text - 1);
         close(fd);
         text[len > 0 ? len : 0] = 0;
-        if (!(p = strrchr(text, ')')) || sscanf(p + 1, " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %lu %lu", &parent, t, t + 1, t + 2, t + 3) != 5) continue;
+        if (!(p = strrchr(text, ')')) || sscanf(p + 1, " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %lu %lu", &state, &parent, t, t + 1, t + 2, t + 3) != 6) continue;
         if (n == room) {
             struct seen *more = realloc(all, (room * 2 + 256) * sizeof *all);
             if (!more) break;
             all = more;
             room = room * 2 + 256;
         }
-        all[n++] = (struct seen){(pid_t)atoi(e->d_name), parent, t[0] + t[1] + t[2] + t[3], false};
+        all[n++] = (struct seen){(pid_t)atoi(e->d_name), parent, t[0] + t[1] + t[2] + t[3], false, strchr("TtZX", state) != NULL};
     }
     closedir(dir);
     *out = all;
@@ -101,8 +102,29 @@ static void end_tree(struct watch *w) {
     }
 }
 
+static bool limited(const struct tv_jail *j) { return j->wall_ns || j->cpu_ns || j->shared_fd > 0; }
+
+/* While we are stopped nobody looks at limits: all else that the program has started stops as well. */
+static size_t freeze(const struct watch *w, pid_t frozen[], size_t most) {
+    size_t n = 0;
+    for (bool more = true; more && n < most;) {
+        struct seen *all = NULL;
+        size_t count = look(&all);
+        tree(all, count);
+        more = false;
+        for (size_t i = 0; i < count && n < most; i++) {
+            if (!all[i].ours || all[i].stopped || all[i].pid == w->init || kill(all[i].pid, SIGSTOP)) continue;
+            frozen[n++] = all[i].pid;
+            more = true;
+        }
+    }
+    return n;
+}
+
 /* The shell sees us stop as it would have seen main. */
 static void stop_too(struct watch *w) {
+    static pid_t frozen[65536];
+    size_t n = limited(w->j) ? freeze(w, frozen, sizeof frozen / sizeof *frozen) : 0;
     int sig = WSTOPSIG(w->status), status;
     sigset_t one;
     sigemptyset(&one);
@@ -115,8 +137,9 @@ static void stop_too(struct watch *w) {
         pid_t pid = waitpid(w->main, &status, WNOHANG | WCONTINUED);
         if (pid == w->main) note(w, pid, status);
         else { kill(w->main, SIGCONT); w->stopped = false; }
-        if (w->over) return;
+        if (w->over) break;
     }
+    while (n) kill(frozen[--n], SIGCONT);
 }
 
 static void forward(struct watch *w, const siginfo_t *info) {
