@@ -23,6 +23,9 @@ LAYERS: dict[str, set[str]] = {
     "torov.policy": {"torov.errors", "torov.syscalls", "torov.callshape", "torov.constants", "torov.loader"},
     "torov.corpus": {"torov.errors"},
     "torov.prepare": {"torov.errors", "torov.loader", "torov.rewrite"},
+    "torov.strict": {"torov.prepare", "torov.loader", "torov.rewrite"},
+    "torov.inferred": {"torov.callshape", "torov.syscalls", "torov.loader", "torov.rewrite"},
+    "torov.learned": {"torov.errors", "torov.loader", "torov.policy", "torov.prepare", "torov.vmm"},
 }  # fmt: skip
 """What each part may import besides itself; the parts above these (api, cli, report, doctor) may import all."""
 
