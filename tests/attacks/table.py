@@ -19,8 +19,9 @@ class Attack:
         root: natively it does so for root only.
         reason: what stands on standard error of torov (a pattern).
         policy: a policy file's text; @W is the guest's directory, @PORT a port that it may use, @PATHS every call with a path.
+        options: of torov exec.
         prefix: a command in front of the native run, such as unshare(1).
-        status: of the guest by torov.
+        status: by torov; 137 for a guest that its limits end.
         hole: it succeeds today, and why.
     """
 
@@ -31,6 +32,7 @@ class Attack:
     root: bool = False
     reason: str = ""
     policy: str = ""
+    options: tuple[str, ...] = ()
     prefix: tuple[str, ...] = ()
     status: int = 0
     hole: str = ""
@@ -59,6 +61,15 @@ CODE = """{"torov": 1, "default": "builtin", "rules": [
   {"calls": ["mmap", "mprotect"],
    "where": [{"arg": "prot", "is": "PROT_EXEC", "mask": "PROT_EXEC"}], "action": {"errno": "EACCES"}},
   {"calls": ["shmat"], "where": [{"arg": "shmflg", "is": "SHM_EXEC", "mask": "SHM_EXEC"}], "action": {"errno": "EACCES"}}]}"""
+
+
+def limit(name: str, value: str) -> str:
+    """A policy with one limit."""
+    return f'{{"torov": 1, "default": "builtin", "rules": [], "limits": {{"{name}": {value}}}}}'
+
+
+JAIL = ("--jail",)
+ROOT = '{"torov": 1, "default": "builtin", "rules": [], "root": "@W/ok", "user": "nobody", "network": "none"}'
 
 # fmt: off
 ATTACKS = (
@@ -188,6 +199,33 @@ ATTACKS = (
     Attack("policy_out", "net_addresses", "addresses and sockets that are not allowed", policy=NET, reason="denied connect"),
     Attack("policy_out", "new_code", "executable memory where it is refused", policy=CODE, reason="denied mprotect"),
     Attack("policy_out", "forged_lines", "forges lines of denials", natively=False, policy=PATHS, reason="denied open"),
+    # the jail
+    Attack("jail_out", "root_paths", "a file outside of the root directory, by seventeen paths", policy=ROOT),
+    Attack("jail_out", "root_links", "by symbolic and hard links", policy=ROOT),
+    Attack("jail_out", "root_proc", "by what the jail's processes have open, and upwards from there", policy=ROOT),
+    Attack("jail_out", "runner_link", "writes the monitor's program, by another process", natively=False, policy=ROOT),
+    Attack("jail_out", "root_devices", "makes and opens devices: memory, disks, KVM", root=True, options=JAIL),
+    Attack("jail_out", "machine_files", "writes what configures the machine", root=True, options=JAIL),
+    Attack("jail_out", "network", "the host's ports, sockets, Internet, raw sockets, vsock", options=JAIL),
+    Attack("jail_out", "processes", "signals, priorities and limits of processes outside; kill of everybody", options=JAIL),
+    Attack("jail_out", "shared_objects", "System V objects of the host", options=JAIL),
+    Attack("jail_out", "privileges", "root's identity, capabilities, securebits", root=True, options=JAIL, hole="dumpable"),
+    # too much of everything
+    Attack("bombs", "processes", "forks without an end", policy=limit("processes", "8")),
+    Attack("bombs", "grandchildren", "forks that leave their parents", policy=limit("processes", "8")),
+    Attack("bombs", "threads", "threads without an end", policy=limit("threads", "8")),
+    Attack("bombs", "memory", "memory of five kinds", policy=limit("memory", '"64M"')),
+    Attack("bombs", "file_size", "sparse files, and all calls that make a file larger", policy=limit("file-size", '"1M"')),
+    Attack("bombs", "output", "output by many processes", natively=False, policy=limit("output", '"64K"'), status=137,
+           reason="output limit"),
+    Attack("bombs", "descriptors", "descriptors without an end", policy=limit("descriptors", "64")),
+    Attack("bombs", "spin", "three processes that compute and ignore signals", policy=limit("cpu", '"1s"'), status=137,
+           reason="CPU time limit"),
+    Attack("bombs", "waits", "processes that wait for ever, and leave their parents", policy=limit("wall", '"1s"'), status=137,
+           reason="wall time limit"),
+    Attack("bombs", "mappings", "a hundred thousand mappings", natively=False),
+    Attack("bombs", "signals", "a storm of signals", natively=False),
+    Attack("bombs", "timers", "twenty thousand timers", natively=False),
 )
 # fmt: on
 

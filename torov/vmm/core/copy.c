@@ -34,6 +34,8 @@ static struct sigaction old_segv, old_bus;
 static void on_fault(int sig, siginfo_t *info, void *ctx) {
     ucontext_t *u = ctx;
     uintptr_t rip = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
+    /* sent, not raised by the CPU; a copy that it interrupts goes on where it was */
+    if (info->si_code <= 0 && (tv_me || sig_is_kick(sig, info))) { sig_note(sig, info, ctx); return; }
     if (rip >= (uintptr_t)tv_movs_start && rip < (uintptr_t)tv_movs_end) {
         u->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)tv_movs_end;
         return;
@@ -42,7 +44,6 @@ static void on_fault(int sig, siginfo_t *info, void *ctx) {
         u->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)tv_store_end;
         return;
     }
-    if (info->si_code <= 0 && (tv_me || sig_is_kick(sig, info))) { sig_note(sig, info, ctx); return; } /* sent, not raised by the CPU */
     struct sigaction *old = sig == SIGSEGV ? &old_segv : &old_bus;
     if (old->sa_flags & SA_SIGINFO) { old->sa_sigaction(sig, info, ctx); return; }
     if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) { old->sa_handler(sig); return; }
