@@ -218,3 +218,42 @@ def test_what_is_refused_by_name_leaves_open_descriptors_alone(tmp_path: Path) -
     ran = run(torov("/bin/cat", "/etc/hostname", "/etc/shadow", options=("--policy", file)))
     assert ran.out == Path("/etc/hostname").read_text() and ran.status == 1
     assert 'denied openat("/etc/shadow", O_RDONLY) = EACCES' in ran.err and len(ran.err.splitlines()) == 2
+
+
+def test_exec_looks_at_the_program_and_at_what_a_script_names(cc: Compiler, tmp_path: Path) -> None:
+    program = cc(
+        """
+        #include <stdio.h>
+        #include <unistd.h>
+        int main(int argc, char **argv) {
+            if (argc < 2) return puts("ran") < 0;
+            execl(argv[1], argv[1], NULL);
+            perror("exec");
+            return 3;
+        }
+        """,
+        "glibc",
+    )
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "program").write_bytes(program.read_bytes())
+    (tmp_path / "in/bad").write_text(f"#!{tmp_path}/out/program\n")
+    (tmp_path / "out/script").write_text(f"#!{tmp_path}/in/program\n")
+    (tmp_path / "in/link").symlink_to("../out/program")
+    for file in tmp_path.glob("*/*"):
+        file.chmod(0o755)
+    rules = [
+        {"calls": ["execve"], "where": [{"path": f"{tmp_path}/in/**"}], "action": "allow"},
+        {"calls": ["execve"], "action": {"errno": "EXFULL"}},
+    ]
+    file = tmp_path / "p.json"
+    file.write_text(json.dumps({"torov": 1, "default": "builtin", "rules": rules}))
+    for name, out, err in (
+        ("in/program", "ran\n", ""),
+        ("in/link", "", f'execve("{tmp_path}/in/link" -> "{tmp_path}/out/program"'),
+        ("in/bad", "", f'execve("#!" -> "{tmp_path}/out/program") = EXFULL'),
+        ("out/script", "", f'execve("{tmp_path}/out/script"'),
+    ):
+        ran = run(torov(program, str(tmp_path / name), options=("--policy", file)))
+        assert (ran.status, ran.out) == (0 if out else 3, out), (name, ran.err)
+        assert err in ran.err

@@ -272,5 +272,8 @@ int decide_interpreter(struct tv_vm *vm, int nr, const char *path, struct held_p
     if (h->err) return -h->err;
     struct subject s = {nr, a, h, no_structure, other_path, no_addr, no_socket};
     struct decision d = pol_decide(vm->program, &s);
-    return d.action == POL_ERRNO ? -d.err : d.action == POL_KILL ? -EACCES : 0;
+    if (d.action != POL_ERRNO && d.action != POL_KILL) return 0;
+    if (d.action == POL_KILL) d.err = EACCES;
+    note_interpreter(vm, nr, h->name, &d);
+    return -d.err;
 }

@@ -142,3 +142,19 @@ void note_decision(struct tv_vm *vm, const struct tv_call *c, int nr, const uint
     if (d->action == POL_KILL) { s.note = 0; vm_end(vm, s); }
     else if (told && fresh) notice_queue(vm, &s);
 }
+
+/* Of a script that exec(2) was to start: what it names is refused. */
+void note_interpreter(struct tv_vm *vm, int nr, const char *path, const struct decision *d) {
+    struct line l = {.n = 0};
+    struct tv_stop s = {.kind = TV_NOTICE, .note = TV_NOTE_DENIED, .nr = nr, .err = d->err};
+    const char *label = pol_label(vm->program, d->rule);
+    tv_me->stats.denied++;
+    if (vm->told[nr] >= NOTES_PER_CALL) return;
+    add(&l, call_name(nr)), add(&l, "(\"#!\" -> "), add_quoted(&l, path, strlen(path), 96), add(&l, ")");
+    memcpy(s.text, l.text, l.n < sizeof s.text ? l.n : sizeof s.text - 1);
+    if (label) strncpy(s.label, label, sizeof s.label - 1);
+    pthread_mutex_lock(&vm->lock);
+    vm->told[nr]++;
+    pthread_mutex_unlock(&vm->lock);
+    notice_queue(vm, &s);
+}
