@@ -11,7 +11,7 @@ from torov.errors import MachineError, PolicyError, TorovError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
 _WIDTH = 120
@@ -95,33 +95,42 @@ def run(file: str, args: Sequence[str] = ()) -> tuple[int, list[dict[str, Any]]]
     Raises:
         MachineError: the host refused something.
     """
+    import fcntl
     import socket
     import tempfile
 
     from torov import audit
     from torov.vmm.machine import audit_start
 
-    stream = os.open(tempfile.gettempdir(), os.O_TMPFILE | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    writer = audit_start(stream)
-    child = os.fork()
-    if not child:  # exec(2) of the program replaces this process, so that another one reads the log
-        os.close(stream)
-        _child(file, args, writer)
-    status = _wait(child)
-    with socket.socket(fileno=writer) as sock, open(stream, "rb") as log:
-        sock.settimeout(10)
-        # all that the program sent came before; what it left in the background goes on, and is not learned
-        try:
-            sock.send(b"\0")
-            answer, passed, _, _ = socket.recv_fds(sock, 1, 1)
-        except OSError as error:
-            raise MachineError("audit log", error.errno or 0) from None
-        for descriptor in passed:
-            os.close(descriptor)
+    with tempfile.TemporaryFile(buffering=0) as log:
+        fcntl.fcntl(log, fcntl.F_SETFL, os.O_APPEND)  # what goes on in the background writes on while we read
+        writer = audit_start(log.fileno())
+        child = os.fork()
+        if not child:  # exec(2) of the program replaces this process, so that another one reads the log
+            log.close()
+            _child(file, args, writer)
+        status = _wait(child)
+        with socket.socket(fileno=writer) as sock:
+            sock.settimeout(10)
+            try:  # all that the program sent came before; what it left in the background is not learned
+                sock.send(b"\0")
+                answer, passed, _, _ = socket.recv_fds(sock, 1, 1)
+            except OSError as error:
+                raise MachineError("audit log", error.errno or 0) from None
+            for descriptor in passed:
+                os.close(descriptor)
         if answer[0:1] != b"\0":
             raise MachineError("write the audit log", answer[0])
-        log.seek(0)
-        return status, audit.lines_of(log)
+        return status, audit.lines_of(_whole(log.fileno()))
+
+
+def _whole(descriptor: int) -> Iterator[bytes]:
+    """The lines of a file, whose offset others move."""
+    at, rest = 0, b""
+    while data := os.pread(descriptor, 1 << 20, at):
+        at += len(data)
+        *lines, rest = (rest + data).split(b"\n")
+        yield from lines
 
 
 def _child(file: str, args: Sequence[str], writer: int) -> None:
