@@ -6,10 +6,14 @@ and without torov the same guest succeeds where it can, so that the test can fai
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +26,8 @@ from table import ATTACKS, RACES, Attack
 
 pytestmark = pytest.mark.kvm
 
+IPC_CREAT, IPC_RMID = 0o1000, 0
+
 
 @pytest.fixture(scope="module")
 def victim() -> Iterator[subprocess.Popen[bytes]]:
@@ -29,6 +35,23 @@ def victim() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(["sleep", "1000"]) as process:
         yield process
         process.kill()
+
+
+@pytest.fixture(scope="module")
+def outside() -> Iterator[dict[str, str]]:
+    """OUTSIDE: a file that everybody may read; NAME: an abstract socket; KEY: of a System V shared memory."""
+    place = Path(tempfile.mkdtemp(prefix="outside-", dir="/var/tmp"))  # in /tmp, a jail has its own
+    place.chmod(0o755)
+    (place / "file").write_text("TOP SECRET\n")
+    key, name, libc = os.getpid() | 1 << 24, f"torov-attack-{os.getpid()}", ctypes.CDLL(None)
+    memory = libc.shmget(key, 4096, IPC_CREAT | 0o666)
+    assert memory >= 0
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"\0{name}")
+        server.listen()
+        yield {"OUTSIDE": str(place / "file"), "NAME": name, "KEY": str(key)}
+    libc.shmctl(memory, IPC_RMID, None)
+    shutil.rmtree(place)
 
 
 def rows() -> list[ParameterSet]:
