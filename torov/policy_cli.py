@@ -25,6 +25,8 @@ Examples:
   torov policy diff old.json new.json
   torov policy convert docker-default.json -o p.json
   torov policy schema > policy.schema.json
+  torov policy infer ./busybox -o p.json
+  torov policy learn -o p.json -- ./server --port 8080
 """
 _VERBS = (
     ("check", "say what is wrong with a policy: errors, rules without effect, calls of a binary that it refuses",
