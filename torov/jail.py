@@ -230,6 +230,9 @@ def advice() -> str:
     return ""
 
 
+_STATIC = "a root of its own takes a static torov-runner: install a static C library (libc6-dev, glibc-static), then torov again"
+
+
 class Around:
     """All that stands around the monitor of one run: a jail or limits, and the filters on its calls.
 
@@ -247,19 +250,24 @@ class Around:
         UsageError, MachineError: as plan() and torov.seccomp.load().
     """
 
-    __slots__ = ("_filters", "_policy", "_rules", "closed", "flags", "held", "image", "loader", "plan", "shared")
+    __slots__ = ("_dynamic", "_filters", "_policy", "_rules", "closed", "flags", "held", "image", "loader", "plan", "shared")
 
     def __init__(self, policy: Policy | None, wanted: bool, filtered: bool, audited: bool = False) -> None:
         from torov import landlock
+        from torov.prepare import interpreter_of
+        from torov.vmm.machine import RUNNER
 
         self._policy = policy
         self.plan = plan(policy.jail if policy else None, policy.limits if policy else None, wanted)
         self._filters: dict[str, bytes] = {}
+        self._dynamic = interpreter_of(RUNNER) is not None  # there was no static C library to make it with
+        if self._dynamic and self.plan is not None and (self.plan.root or self.plan.fresh_root):
+            raise MachineError("jail", 0, _STATIC)
         self._rules = landlock.load(policy) if policy else None
         if filtered:
             from torov import kept
 
-            self._filters = kept.filters(policy or kept.builtin(), audited)
+            self._filters = kept.filters(policy or kept.builtin(), audited, self._dynamic)
         self.closed = bool(self._filters) or self._rules is not None or (self.plan is not None and self.plan.supervised)
         self.image: int | None = None
         self.loader: int | None = None
@@ -315,14 +323,15 @@ class Around:
         from torov.vmm import confine
 
         runner = self.held["runner"]
+        executes = ~landlock.EXECUTE if self._dynamic else -1  # its interpreter is executed, too
         if self._rules is not None:
             rules = self._rules
             own: list[tuple[bytes | int, int]] = [*rules.paths, *landlock.places(rules), (runner, landlock.runner_rights(rules))]
-            confine.landlock(rules.fs, own, rules.net, rules.ports, 0)
+            confine.landlock(rules.fs & executes, own, rules.net, rules.ports, 0)
         if self.plan is not None and self.plan.spaces:
             mounted = landlock.of_mounts(self.plan) or landlock.Rules()
             paths: list[tuple[bytes | int, int]] = [*mounted.paths, (runner, landlock.EXECUTE)]
-            confine.landlock(mounted.fs | landlock.EXECUTE, paths, 0, [], landlock.SCOPED)
+            confine.landlock((mounted.fs | landlock.EXECUTE) & executes, paths, 0, [], landlock.SCOPED)
 
     def seal(self, guest: Machine) -> None:
         """Go under the second filter: the guest is about to run."""

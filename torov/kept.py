@@ -34,12 +34,17 @@ def builtin() -> Policy:
     return made
 
 
-def filters(policy: Policy, audited: bool) -> dict[str, bytes]:
+def filters_key(audited: bool, dynamic: bool) -> str:
+    """The name under which filters are kept; arguments as torov.seccomp.load()."""
+    return f"{key('seccomp')}{'-audit' * audited}{'-loader' * dynamic}"
+
+
+def filters(policy: Policy, audited: bool, dynamic: bool) -> dict[str, bytes]:
     """The filters on the monitor, "start" and "run"; arguments and errors as torov.seccomp.load()."""
-    name = f"{key('seccomp')}{'-audit' * audited}"
+    name = filters_key(audited, dynamic)
     start, run = policy.extra.get(f"{name}-start"), policy.extra.get(f"{name}-run")
     if start is not None and run is not None:
         return {"start": start, "run": run}
     from torov import seccomp
 
-    return seccomp.load(policy, audited)
+    return seccomp.load(policy, audited, dynamic)

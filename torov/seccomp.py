@@ -62,7 +62,8 @@ class Need:
 
     Fields:
         when: "run": always; "start": until the guest runs; else a feature that the policy allows: "files" (a call with a path),
-            "open", "fd" (lists of descriptors), "threads", "processes", "exec", "ask", "delegates"; or "audit": there is a log.
+            "open", "fd" (lists of descriptors), "threads", "processes", "exec", "ask", "delegates"; or what the run has:
+            "audit" (a log), "loader" (torov-runner is not static, and the policy allows exec).
         names: the calls.
         tests: conditions on arguments, all of which hold.
         why: the reason.
@@ -122,6 +123,8 @@ NEEDS: tuple[Need, ...] = (
     Need("exec", "readlink readlinkat statfs fstatfs getcwd", "its path"),
     Need("exec", "arch_prctl set_tid_address getgid getegid getrandom", "the C library's start in the runner"),
     Need("exec", "prctl", "PR_SET_NAME", (0, MASKED, _LOW, 15)),
+    Need("loader", "mmap mprotect read pread64 fstat newfstatat access", "a runner that is not static maps its libraries"),
+    Need("loader", "openat", "and opens them", _READING),
     Need("start exec", "prctl", "PR_GET_AUXV: what the kernel tells of the CPU", (0, MASKED, _LOW, 0x41555856)),
     Need("start exec", "prctl", "PR_SET_MM: ps(1) shows the guest's arguments", (0, MASKED, _LOW, 35)),
     Need("exec", "prctl", "PR_SET_NO_NEW_PRIVS", (0, MASKED, _LOW, 38)),
@@ -167,12 +170,13 @@ def builtin() -> Policy:
     return kept.builtin()
 
 
-def load(policy: Policy, audited: bool = False) -> dict[str, bytes]:
+def load(policy: Policy, audited: bool = False, dynamic: bool = False) -> dict[str, bytes]:
     """The filters of a policy: kept ones, or new ones.
 
     Args:
         policy: of the run.
         audited: there is an audit log.
+        dynamic: torov-runner is not static.
 
     Returns:
         "start" and "run" to arrays of struct sock_filter.
@@ -182,10 +186,10 @@ def load(policy: Policy, audited: bool = False) -> dict[str, bytes]:
     """
     from torov import kept
 
-    key = f"{kept.key('seccomp')}{'-audit' * audited}"
+    key = kept.filters_key(audited, dynamic)
     start, run = policy.extra.get(f"{key}-start"), policy.extra.get(f"{key}-run")
     if start is None or run is None:
-        made = filters(policy.actions, policy.program, audited)
+        made = filters(policy.actions, policy.program, audited, dynamic)
         start, run = made["start"], made["run"]
         policy.extra[f"{key}-start"] = start
         policy.keep(f"{key}-run", run)
@@ -226,16 +230,21 @@ def features(calls: Iterable[Call], program: bytes) -> set[str]:
     return found
 
 
-def rules(actions: bytes, program: bytes, phase: str, audited: bool = False) -> Iterator[tuple[int, tuple[Test, ...]]]:
+def rules(
+    actions: bytes, program: bytes, phase: str, audited: bool = False, dynamic: bool = False
+) -> Iterator[tuple[int, tuple[Test, ...]]]:
     """What one phase allows: number of a call and conditions on its arguments; what no pair allows is refused.
 
     Args:
         actions, program: of a Policy.
         phase: "start" or "run".
         audited: there is an audit log.
+        dynamic: torov-runner is not static.
     """
     calls = _allowed(actions)
     have = features(calls, program) | ({"audit"} if audited else set())
+    if dynamic and "exec" in have:
+        have |= {"loader"}
     if phase == "start":
         have |= {"start", "open", "files"}
         yield _number("ioctl"), ()  # nothing of the guest runs yet, and a filter that looks at arguments costs each exit later
@@ -317,9 +326,10 @@ def _alternatives(conds: list[tuple[int, ...]], program: bytes) -> list[tuple[Te
     return [tuple(tests.values()) for tests in found]
 
 
-def filters(actions: bytes, program: bytes = b"", audited: bool = False) -> dict[str, bytes]:
+def filters(actions: bytes, program: bytes = b"", audited: bool = False, dynamic: bool = False) -> dict[str, bytes]:
     """Make both filters; arguments as rules(), result and errors as load()."""
-    return {phase: _compiled(list(rules(actions, program, phase, audited)), phase == "run") for phase in ("start", "run")}
+    phases = {phase: list(rules(actions, program, phase, audited, dynamic)) for phase in ("start", "run")}
+    return {phase: _compiled(allowed, phase == "run") for phase, allowed in phases.items()}
 
 
 def _compiled(allowed: list[tuple[int, tuple[Test, ...]]], deadly: bool) -> bytes:

@@ -157,7 +157,7 @@ static int run_init(void *arg) {
     if (runner > 1) sys6(436, 1, (uint64_t)runner - 1, 0, 0, 0, 0);
     sys6(436, (uint64_t)runner + 1, ~0u, 0, 0, 0, 0);
     fcntl(runner, F_SETFD, FD_CLOEXEC);
-    sys6(322, (uint64_t)runner, (uintptr_t)"", (uintptr_t)argv, (uintptr_t)envp, AT_EMPTY_PATH, 0);
+    errno = (int)-sys6(322, (uint64_t)runner, (uintptr_t)"", (uintptr_t)argv, (uintptr_t)envp, AT_EMPTY_PATH, 0);
 fail:
     b->what = "torov-runner init";
     b->err = -errno;
