@@ -174,7 +174,7 @@ def withstood(ran: Ran, status: int = 0) -> None:
     assert not ran.escapes, ran
     assert "Traceback" not in ran.err, ran
     assert not re.search("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e]", ran.err), f"control characters in {ran.err!r}"
-    known = r"torov: (denied|killed|\S+ = E)|torov: .*(SIG|vDSO|made from|limit of)"
+    known = r"torov: (denied|killed|\S+ = E)|torov: .*(SIG|vDSO|made from|limit of|expected|image file: ENOEXEC)"
     foreign = [line for line in ran.err.splitlines() if not re.match(known, line)]
     assert not foreign, f"lines that are not torov's: {foreign}"
     assert ran.monitor, f"the monitor did not come to its end\n{ran}"

@@ -68,6 +68,7 @@ def limit(name: str, value: str) -> str:
     return f'{{"torov": 1, "default": "builtin", "rules": [], "limits": {{"{name}": {value}}}}}'
 
 
+STRICT = '{"torov": 1, "default": "builtin", "strict": true, "rules": []}'
 JAIL = ("--jail",)
 ROOT = '{"torov": 1, "default": "builtin", "rules": [], "root": "@W/ok", "user": "nobody", "network": "none"}'
 
@@ -185,7 +186,7 @@ ATTACKS = (
     Attack("escapes", "mem_maps", "addresses of the monitor in maps, smaps, map_files, pagemap", natively=False),
     Attack("escapes", "environment", "the monitor's words and environment"),
     Attack("escapes", "program_file", "the monitor's program by /proc/self/exe", natively=False),
-    Attack("escapes", "runner_file", "the program of another monitor, to write it", hole="runner-file"),
+    Attack("escapes", "runner_file", "the program of another monitor, to write it", options=JAIL),
     Attack("escapes", "helper_module", "modules of its own for the helper of exec"),
     Attack("escapes", "changed_root", "a changed root, and /proc by a descriptor from outside it", root=True, policy=CHROOT),
     Attack("escapes", "helper_root", "a changed root, and a python of its own in it", root=True, policy=CHROOT),
@@ -199,6 +200,11 @@ ATTACKS = (
     Attack("policy_out", "net_addresses", "addresses and sockets that are not allowed", policy=NET, reason="denied connect"),
     Attack("policy_out", "new_code", "executable memory where it is refused", policy=CODE, reason="denied mprotect"),
     Attack("policy_out", "forged_lines", "forges lines of denials", natively=False, policy=PATHS, reason="denied open"),
+    # programs
+    Attack("programs_out", "lying_files", "24 ELF files whose headers lie, through the rewriter", natively=False),
+    Attack("programs_out", "lying_files", "the same past it", natively=False, options=JAIL),
+    Attack("programs_out", "strict_new_code", "strict: a call from new code", policy=STRICT, status=159, reason="strict"),
+    Attack("programs_out", "strict_other_call", "strict: another call at a site", policy=STRICT, status=159, reason="strict"),
     # the jail
     Attack("jail_out", "root_paths", "a file outside of the root directory, by seventeen paths", policy=ROOT),
     Attack("jail_out", "root_links", "by symbolic and hard links", policy=ROOT),
@@ -209,7 +215,7 @@ ATTACKS = (
     Attack("jail_out", "network", "the host's ports, sockets, Internet, raw sockets, vsock", options=JAIL),
     Attack("jail_out", "processes", "signals, priorities and limits of processes outside; kill of everybody", options=JAIL),
     Attack("jail_out", "shared_objects", "System V objects of the host", options=JAIL),
-    Attack("jail_out", "privileges", "root's identity, capabilities, securebits", root=True, options=JAIL, hole="dumpable"),
+    Attack("jail_out", "privileges", "root's identity, capabilities, securebits", root=True, options=JAIL),
     # too much of everything
     Attack("bombs", "processes", "forks without an end", policy=limit("processes", "8")),
     Attack("bombs", "grandchildren", "forks that leave their parents", policy=limit("processes", "8")),
@@ -225,7 +231,7 @@ ATTACKS = (
            reason="wall time limit"),
     Attack("bombs", "mappings", "a hundred thousand mappings", natively=False),
     Attack("bombs", "signals", "a storm of signals", natively=False),
-    Attack("bombs", "timers", "twenty thousand timers", natively=False),
+    Attack("bombs", "timers", "two thousand timers", natively=False),
 )
 # fmt: on
 

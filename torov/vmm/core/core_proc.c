@@ -67,6 +67,7 @@ static const struct { int option; uint8_t arg; int16_t err; } prctls[] = {
 
 int64_t core_prctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     if ((int)a[0] == PR_GET_TID_ADDRESS) return tv_copy_out(vm, a[1], &tv_me->clear_tid, 8);
+    if ((int)a[0] == PR_SET_DUMPABLE && a[1] == 1 && vm->flags & TV_F_SEALED && !sys6(157, PR_GET_DUMPABLE, 0, 0, 0, 0, 0)) return 0; /* the jail's monitor stays as it is */
     for (size_t i = 0; i < sizeof prctls / sizeof *prctls; i++) {
         if (prctls[i].option != (int)a[0]) continue;
         if (prctls[i].arg == P_REFUSE) return -prctls[i].err;
@@ -125,7 +126,7 @@ int64_t core_setrlimit(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c)
     return a[1] ? limit(vm, (unsigned)a[0], a[1], 0) : -EFAULT;
 }
 int64_t core_prlimit64(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    if ((pid_t)a[0] && (pid_t)a[0] != getpid() && a[2] && vm->limited & 1u << (a[1] & 31)) return -EPERM;
+    if ((pid_t)a[0] && (pid_t)a[0] != getpid() && a[2] && (vm->flags & TV_F_WATCHED || vm->limited & 1u << (a[1] & 31))) return -EPERM;
     if ((pid_t)a[0] && (pid_t)a[0] != getpid()) return sys6(302, a[0], a[1], tv_ptr(vm, a[2]), tv_ptr(vm, a[3]), 0, 0);
     return limit(vm, (unsigned)a[1], a[2], a[3]);
 }
