@@ -310,6 +310,7 @@ class Around:
         if self.plan is not None and self.plan.supervised:
             keep = [*more, self.image, *self.held.values(), self.shared, *([] if self.loader is None else [self.loader])]
             end = _split(self.plan, keep, self.held["runner"], self.shared)
+            self.flags |= machine.WATCHED
             if end is not None:
                 return self._told(end), lambda: _end(end)
         self._restrict()
@@ -328,7 +329,9 @@ class Around:
             rules = self._rules
             own: list[tuple[bytes | int, int]] = [*rules.paths, *landlock.places(rules), (runner, landlock.runner_rights(rules))]
             confine.landlock(rules.fs & executes, own, rules.net, rules.ports, 0)
-        if self.plan is not None and self.plan.spaces:
+        if self.plan is not None and not self.plan.spaces and self.plan.supervised:
+            confine.landlock(0, [], 0, [], landlock.SIGNALS)  # its supervisor is not the guest's to end
+        elif self.plan is not None and self.plan.spaces:
             mounted = landlock.of_mounts(self.plan) or landlock.Rules()
             paths: list[tuple[bytes | int, int]] = [*mounted.paths, (runner, landlock.EXECUTE)]
             confine.landlock((mounted.fs | landlock.EXECUTE) & executes, paths, 0, [], landlock.SCOPED)

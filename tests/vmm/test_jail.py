@@ -314,7 +314,10 @@ def test_killed_from_outside(look: Path, who: str) -> None:
     ):
         assert monitor.stdout
         monitor.stdout.readline()
-        names = {(Path("/proc") / str(pid) / "comm").read_text().strip(): pid for pid in watch.alive() if pid != monitor.pid}
+        deadline, names = time.monotonic() + 10, {}
+        while "torov-init" not in names and time.monotonic() < deadline:  # it names itself
+            pids = watch.alive() - {monitor.pid}
+            names = {(Path("/proc") / str(pid) / "comm").read_text().strip(): pid for pid in pids}
         init = names.pop("torov-init")
         (main,) = names.values()
         os.kill({"supervisor": monitor.pid, "init": init, "main": main}[who], signal.SIGKILL)

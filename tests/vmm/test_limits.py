@@ -20,6 +20,8 @@ from running import ROOT, Ran, build, run, torov
 from support import Compiler
 from test_jail import answers, rootless
 
+from torov.vmm.confine import landlock_abi
+
 pytestmark = pytest.mark.kvm
 
 
@@ -227,3 +229,13 @@ def test_a_program_that_stops_does_not_stop_its_limits(cc: Compiler, tmp_path: P
         assert process.stdout.read() is None  # nothing runs
         process.send_signal(signal.SIGCONT)
         assert process.wait(timeout=20) == 137
+
+
+@pytest.mark.skipif(landlock_abi() < 6, reason="what signals reach is Landlock's to say since version 6")
+def test_the_supervisor_is_not_the_guests_to_end(look: Path, tmp_path: Path) -> None:
+    """Without a jail it is seen, and has the same user: neither signals nor limits reach it."""
+    limited = Limited(look, tmp_path, False)
+    began = time.monotonic()
+    done = limited.run("parent", "spins", wall="1s")
+    assert done.status == 137 and time.monotonic() - began < 8
+    assert "? parent EPERM EPERM\n" in done.out

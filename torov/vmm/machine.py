@@ -34,6 +34,7 @@ _ACCESS_ERRORS = (2, 6, 13, 19)  # ENOENT, ENXIO, EACCES, ENODEV
 RUNNER = os.path.join(os.path.dirname(__file__), "torov-runner")
 """The program that goes on after a guest's exec(2), and that is pid 1 of a jail."""
 SEALED: int = _lib.TV_F_SEALED
+WATCHED: int = _lib.TV_F_WATCHED
 
 
 def _text(raw: Any) -> str:

@@ -210,7 +210,13 @@ int main(int argc, char **argv) {
         } else if (IS("daemon")) { if (!fork() && setsid() > 0 && !fork()) { for (;;) { } } puts(""); }
         else if (IS("spins")) { for (int k = 0; k < 3; k++) if (!fork()) for (;;) { } for (;;) pause(); }
         else if (IS("dumpable")) printf("%d\n", prctl(PR_GET_DUMPABLE));
-        else if (IS("sleep")) puts(""), sleep((unsigned)atoi(path));
+        else if (IS("parent")) { /* the supervisor, where there is one */
+            struct rlimit one = {1, 1};
+            int killed = kill(getppid(), SIGKILL), e = errno, limited = prlimit(getppid(), RLIMIT_CPU, &one, NULL);
+            printf("%s", limited ? error(-1) : "fine");
+            errno = e;
+            printf(" %s\n", error(killed));
+        } else if (IS("sleep")) puts(""), sleep((unsigned)atoi(path));
         else if (IS("spin")) for (;;) { }
         else if (IS("raise-signal")) fflush(stdout), kill(getpid(), atoi(path)), puts("alive");
         else if (IS("status-of-exit")) fflush(stdout), exit(atoi(path));

@@ -101,6 +101,7 @@ enum tv_spec_flags {
     TV_F_RUNNER = 16,   /* the caller has no dispositions of its own: everything ignored was inherited */
     TV_F_OWN = 32,      /* the process is the guest's alone: ps(1) shows the guest's arguments */
     TV_F_SEALED = 64,   /* no helper can make images: exec maps a program that has none as it is */
+    TV_F_WATCHED = 256, /* there is a supervisor, whose limits are not the guest's to set */
     TV_F_HUGE = 128     /* the host has transparent huge pages, whether or not /sys can be asked */
 };
 
