@@ -350,6 +350,7 @@ static void children(void) {
         rest_ms(20); kill(p, sigs[k]); waitpid(p, &st, 0); printf("%d %d\n", WIFSIGNALED(st), WTERMSIG(st));
     }
     int st; p = fork(); if (!p) { for (;;) { } }
+    setpgid(p, p); /* SIGTSTP stops nobody in an orphaned process group, which ours may be */
     kill(p, SIGSTOP); waitpid(p, &st, WUNTRACED); printf("stopped %d %d\n", WIFSTOPPED(st), WSTOPSIG(st));
     kill(p, SIGCONT); waitpid(p, &st, WCONTINUED); printf("continued %d\n", WIFCONTINUED(st));
     kill(p, SIGTSTP); waitpid(p, &st, WUNTRACED); printf("stopped %d %d\n", WIFSTOPPED(st), WSTOPSIG(st));

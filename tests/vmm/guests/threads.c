@@ -81,7 +81,7 @@ static void thousand(void) {
 static void *give_back(void *arg) { own++; return (void *)((long)arg + own - 42); }
 static void in_turn(void) {
     long total = 0, before = 0;
-    for (long i = 0; i < 20000; i++) {
+    for (long i = 0; i < 10000; i++) {
         void *v;
         start(&threads[0], give_back, (void *)i, 0);
         need(!pthread_join(threads[0], &v), "join");
