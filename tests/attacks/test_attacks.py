@@ -20,10 +20,10 @@ from pathlib import Path
 
 import pytest
 from _pytest.mark.structures import ParameterSet
-from attacks import ESCAPED, GUESTS, build, by_torov, natively, prepared, withstood
+from attacks import ESCAPED, GUESTS, ROOT, build, by_torov, natively, prepared, withstood
 from left import Watch
 from support import HELLO_C, Compiler
-from table import ATTACKS, RACES, Attack
+from table import ATTACKS, CHROOT, RACES, Attack
 
 pytestmark = pytest.mark.kvm
 
@@ -85,6 +85,26 @@ def test_attack(
         native = natively(program, attack.name, where=tmp_path / "native", env=env, prefix=attack.prefix)
         assert native.status == ESCAPED and native.escapes, f"natively it should succeed\n{native}"
     assert victim.poll() is None
+
+
+API = """
+import sys, torov
+print(torov.run(sys.argv[1], ["helper_root"], policy=sys.argv[2]).exit_status)
+"""
+
+
+def test_a_changed_root_without_filters(cc: Compiler, tmp_path: Path) -> None:
+    """torov.run() has a helper for exec, and takes policies that allow chroot: the helper must not be the guest's own."""
+    if os.geteuid() != 0:
+        return  # chroot(2) is root's
+    program, where = build(cc, "escapes"), tmp_path / "guest"
+    options = prepared(where, program, 1, CHROOT)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable, "TARGET": "7f0000000000"}
+    words = [sys.executable, "-c", API, str(program), str(options[1])]
+    done = subprocess.run(words, cwd=where, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.splitlines()[-1:] == ["0"], done.stdout + done.stderr
+    assert "the copy ran" in done.stdout and "ESCAPED" not in done.stdout
+    assert not (where / "jail" / "went-out").exists()
 
 
 def test_no_line_of_the_audit_log_is_forged(cc: Compiler, tmp_path: Path) -> None:

@@ -172,6 +172,12 @@ static int made(struct tv_vm *vm, const char *path) {
     return fd < 0 ? -ENOEXEC : fd;
 }
 
+/* Where the guest may change its root (chroot), what helper and runner are called there may be files of its own. */
+static bool own_root(const struct tv_vm *vm) {
+    struct stat st;
+    return !stat("/", &st) && st.st_dev == vm->root_dev && st.st_ino == vm->root_ino;
+}
+
 /* An image file; or the program itself, if no image can be made of it any more (a guest that has dropped the right to its cache
  * or to Python): then the net serves its calls, and each site is patched at its first trap. */
 static int image_of(struct tv_vm *vm, const char *path, const uint8_t *head) {
@@ -215,6 +221,10 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
     if (by) by->fd = -1;
     snprintf(exe, sizeof exe, "%s", path);
     snprintf(use, sizeof use, "%s", path);
+    if (!own_root(vm)) { /* the runner by its descriptor, and no helper, for this program and what it executes */
+        if (vm->keep[KEEP_RUNNER] < 0) return -EPERM;
+        vm->flags |= TV_F_SEALED;
+    }
     struct rlimit limit;
     vm_more_fds(&limit); /* Linux needs no descriptor for this */
     int r = head_of(use, head);

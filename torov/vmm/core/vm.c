@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -149,6 +150,8 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     struct tv_vm *vm = calloc(1, sizeof *vm);
     if (!vm) goto fail;
     vm->flags = spec->flags;
+    struct stat root;
+    if (!stat("/", &root)) vm->root_dev = root.st_dev, vm->root_ino = root.st_ino;
     memset(vm->keep, -1, sizeof vm->keep);
     pthread_mutex_init(&vm->mm, NULL);
     pthread_mutex_init(&vm->lock, NULL);
