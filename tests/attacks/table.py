@@ -243,7 +243,7 @@ RACES = (
     Attack("races", "path_string", "the string of a path: /dev/null and /proc/self/mem"),
     Attack("races", "path_link", "a symbolic link to them"),
     Attack("races", "open_numbers", "uses the number of an open that is going to be refused"),
-    Attack("races", "vcpu_numbers", "uses the number of a vCPU that is being made", natively=False, hole="vcpu-number"),
+    Attack("races", "vcpu_numbers", "uses the number of a vCPU that is being made", natively=False),
     Attack("races", "directory", "the directory behind a descriptor, and the parents of a directory"),
     Attack("races", "cut_text", "cuts a file short while its text is patched", natively=False),
     Attack("races", "page_rights", "rights of a page that is used", natively=False),

@@ -192,10 +192,12 @@ static void open_numbers(void) {
     }
     end("the number of an open that is refused");
 }
-/* The same for a vCPU that is being made: its struct kvm_run, or the VM itself. */
+/* The same for a vCPU that is being made: its struct kvm_run, its registers. It can be named for a moment, and a copy of the descriptor be
+ * made; what counts is whether that is good for anything: mapping it, asking it, running it. */
 static void *idle(void *arg) { while (!over) usleep(100000); return arg; }
 static void *take_vcpus(void *arg) {
     char link[64], name[128];
+    static char buf[4096];
     while (!over)
         for (int fd = 3; fd < 8; fd++) {
             void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -203,7 +205,13 @@ static void *take_vcpus(void *arg) {
             if (copy >= 0) {
                 snprintf(link, sizeof link, "/proc/self/fd/%d", copy);
                 ssize_t n = readlink(link, name, sizeof name - 1);
-                if (n > 0 && memmem(name, (size_t)n, "kvm", 3)) hits++;
+                if (n > 0 && memmem(name, (size_t)n, "kvm", 3)) {
+                    static const unsigned long requests[] = {0xae80, 0x8090ae81, 0x8004ae98, 0xae03, 0xae41}; /* KVM_RUN GET_REGS GET_MP_STATE CHECK_EXTENSION CREATE_VCPU */
+                    void *run = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, copy, 0);
+                    if (run != MAP_FAILED) hits++;
+                    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) hits += SC(SYS_ioctl, copy, requests[i], buf) >= 0;
+                    hits += SC(SYS_read, copy, buf, 8) >= 0;
+                }
                 close(copy);
             }
             if (p != MAP_FAILED) { if (copy < 0) hits++; munmap(p, 4096); }
