@@ -251,6 +251,7 @@ int tv_jail(const struct tv_jail *j, struct tv_stop *end) {
     char *stack = b.stack = mmap(NULL, MAKER_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED || pipe2(b.leash, O_CLOEXEC)) { tv_fail(end, "jail", errno); return -1; }
     host_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    limit_watch(j->shared_fd);
     mem_host_huge(); /* what the monitor asks the host, while it can */
     vdso_find();
     sigfillset(&all);

@@ -1,6 +1,6 @@
 /* Limits of a policy. What each process keeps for itself: memory, threads, and resource limits that it cannot raise. What its whole
  * tree shares lies in a memfd that every process of it maps: how much may still be written, and which processes live. */
-#include "tv.h"
+#include "jail.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -25,10 +25,11 @@ struct tv_shared {
 /* The memfd; without rights, so that no name in /proc opens it again. -errno if there is none. */
 int tv_shared_make(uint64_t output, uint32_t processes) {
     uint32_t n = processes < SLOTS_MOST ? processes : SLOTS_MOST;
-    int fd = memfd_create("torov-limits", MFD_CLOEXEC);
+    int fd = memfd_create("torov-limits", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     struct tv_shared s = {.slots = n, .counts = output != 0, .left = output};
     if (fd < 0) return -errno;
-    if (ftruncate(fd, (off_t)(sizeof s + n * sizeof *s.slot)) || pwrite(fd, &s, sizeof s, 0) != sizeof s || fchmod(fd, 0)) {
+    if (ftruncate(fd, (off_t)(sizeof s + n * sizeof *s.slot)) || pwrite(fd, &s, sizeof s, 0) != sizeof s || fchmod(fd, 0) ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) { /* cut off, it would be a SIGBUS of the supervisor's */
         int err = errno;
         close(fd);
         return -err;
@@ -43,11 +44,15 @@ static struct tv_shared *map(int fd) {
     return s == MAP_FAILED ? NULL : s;
 }
 
-int limit_over(int fd) {
-    static struct tv_shared *s;
-    if (fd > 0 && !s) s = map(fd);
-    return s ? (int)__atomic_load_n(&s->over, __ATOMIC_RELAXED) : 0;
+static struct tv_shared *watched; /* by the supervisor */
+static bool watches_output;       /* as it was before anyone else had it */
+
+void limit_watch(int fd) {
+    watched = fd > 0 ? map(fd) : NULL;
+    watches_output = watched && watched->counts;
 }
+
+int limit_over(void) { return watches_output && __atomic_load_n(&watched->over, __ATOMIC_RELAXED) ? TV_LIMIT_OUTPUT : 0; }
 
 static void set_soft(int resource, uint64_t value, bool hard) {
     struct rlimit r;

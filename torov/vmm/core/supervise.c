@@ -157,7 +157,7 @@ static void forward(struct watch *w, const siginfo_t *info) {
 static int limit_reached(struct watch *w) {
     const struct tv_jail *j = w->j;
     uint64_t now = tv_now();
-    if (limit_over(j->shared_fd)) return limit_over(j->shared_fd);
+    if (limit_over()) return limit_over();
     if (j->wall_ns && now - w->began >= j->wall_ns) return TV_LIMIT_WALL;
     if (!j->cpu_ns || now - w->looked < w->pause) return 0;
     struct seen *all = NULL;
@@ -186,7 +186,7 @@ void supervise(const struct tv_jail *j, pid_t init, pid_t main, struct tv_stop *
         if (sigtimedwait(&all, &info, wait == ~0ull ? NULL : &t) > 0) forward(&w, &info);
         limit = limit_reached(&w);
     }
-    if (!limit) limit = limit_over(j->shared_fd);
+    if (!limit) limit = limit_over();
     if (init > 0 || limit || j->whole) end_tree(&w);
     if (front && tcgetpgrp(tty) != getpgrp()) tcsetpgrp(tty, getpgrp()); /* SIGTTOU is blocked; a guest's shell that was killed gives nothing back */
     if (tty >= 0) close(tty);
