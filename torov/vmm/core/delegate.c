@@ -118,7 +118,7 @@ static int send_request(struct tv_vm *vm, struct parcel *p, const struct tv_call
 /* Writes what came back into the guest's buffers, each no longer than its room. */
 static int64_t unpack(struct tv_vm *vm, const struct tv_call *c, const uint64_t a[6], const char *data, size_t n, uint32_t nitems) {
     size_t at = 0, iov_at[6] = {0};
-    for (uint32_t i = 0; i < nitems && n - at >= sizeof(struct item); i++) {
+    for (uint32_t i = 0; i < nitems && at <= n && n - at >= sizeof(struct item); i++) { /* the last may be short of its padding */
         struct item item;
         memcpy(&item, data + at, sizeof item);
         at += sizeof item;
