@@ -55,10 +55,14 @@ def test_the_flag_alone() -> None:
     assert plan.uid == (jail.NOBODY if os.geteuid() == 0 else -1)
 
 
-def test_a_policys_jail_wins_over_the_flag() -> None:
-    plan = jail.plan({"namespaces": ["uts"], "network": "host", "hostname": "box"}, {}, wanted=True)
-    assert plan and plan.spaces == (("uts",) if os.geteuid() == 0 else ("uts", "user"))
-    assert plan and plan.hostname == "box" and plan.mounts == []
+def test_the_flag_adds_to_a_policys_jail(tmp_path: Path) -> None:
+    """What the policy says holds; what it does not say is as with the flag alone, and never less."""
+    words: dict[str, object] = {"namespaces": ["uts"], "network": "host", "hostname": "box", "mounts": [{"tmpfs": "/srv"}]}
+    alone, added = jail.plan(None, None, wanted=True), jail.plan(words, {}, wanted=True)
+    assert alone and added and added.spaces == alone.spaces and added.host_readonly
+    assert added.hostname == "box" and keys(added) == [*keys(alone), (TMPFS, "/srv", "", True, 0)]
+    named = jail.plan({"root": str(tmp_path), "uid": 7, "gid": 8, "network": "loopback"}, {}, wanted=True)
+    assert named and (named.root, named.uid, named.gid, named.loopback) == (str(tmp_path), 7, 8, True) and not named.host_readonly
 
 
 def test_the_network_decides_about_its_namespace() -> None:
@@ -66,7 +70,8 @@ def test_the_network_decides_about_its_namespace() -> None:
     assert "net" in made(network="none").spaces and not made(network="none").loopback
     plan = made(network="loopback", namespaces=["uts"])
     assert "net" in plan.spaces and plan.loopback
-    assert "net" not in made(network="host", namespaces=["net", "uts"]).spaces
+    assert "net" in made(network="host", namespaces=["net", "uts"]).spaces
+    assert "net" not in made(network="host", namespaces=["uts"]).spaces
 
 
 def test_what_brings_what_along(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def plan(jail: Mapping[str, object] | None, limits: Mapping[str, int] | None, wa
     Args:
         jail: Policy.jail; None: no jail, unless wanted.
         limits: Policy.limits.
-        wanted: --jail was given: where the policy has no jail of its own, the host's tree, read-only, without network.
+        wanted: --jail was given: where the policy says no more, the host's tree, read-only; no network, all namespaces, nobody.
 
     Returns:
         The plan, or None where nothing is asked for.
@@ -120,8 +120,11 @@ def plan(jail: Mapping[str, object] | None, limits: Mapping[str, int] | None, wa
     if jail is None and not wanted:
         return made if made.limits else None
     words: Mapping[str, object] = jail or {}
-    spaces = set(_names(words.get("namespaces"))) or set(SPACES)
+    listed = set() if wanted else set(_names(words.get("namespaces")))
+    spaces = listed or set(SPACES)
     network = words.get("network") or ("none" if "net" in spaces else "host")
+    if network == "host" and (wanted or "net" in listed):  # the stricter word holds: without any, a policy has "host"
+        network = "none"
     spaces = (spaces - {"net"}) | ({"net"} if network != "host" else set())
     made.loopback = network == "loopback"
     made.root = _text(words.get("root"))
@@ -135,7 +138,7 @@ def plan(jail: Mapping[str, object] | None, limits: Mapping[str, int] | None, wa
     if made.hostname:
         spaces |= {"uts"}
     if "mount" in spaces:
-        made.mounts = [*_given(made, jail is None), *mounts]
+        made.mounts = [*_given(made, wanted), *mounts]
         if "pid" in spaces:
             _add_proc(made)
         elif any(mount.kind == PROC for mount in made.mounts):
@@ -143,7 +146,7 @@ def plan(jail: Mapping[str, object] | None, limits: Mapping[str, int] | None, wa
     made.uid, made.gid = _number(words.get("uid")), _number(words.get("gid"))
     if os.geteuid() != 0:
         spaces |= {"user"}
-    elif jail is None and _mapped(NOBODY):
+    elif wanted and made.uid < 0 and _mapped(NOBODY):
         made.uid = made.gid = NOBODY
     made.spaces = tuple(name for name in SPACES if name in spaces)
     return made
