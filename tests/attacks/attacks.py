@@ -88,7 +88,7 @@ def limited(numbers: Sequence[int] = (), file: int = -1) -> Callable[[], None]:
         for number in numbers:
             os.dup2(file, number)
         resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT_LIMIT, hard))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
     return child
 

@@ -190,6 +190,7 @@ ATTACKS = (
     Attack("escapes", "helper_module", "modules of its own for the helper of exec"),
     Attack("escapes", "changed_root", "a changed root, and /proc by a descriptor from outside it", root=True, policy=CHROOT),
     Attack("escapes", "helper_root", "a changed root, and a python of its own in it", root=True, policy=CHROOT),
+    Attack("escapes", "core_dump", "a core file, which would be the monitor's", natively=False),
     # rules
     Attack("policy_out", "path_names", "a file past a rule, by eighteen spellings", policy=PATHS, reason="denied open"),
     Attack("policy_out", "path_directories", "by directories, openat2, O_PATH, chdir", policy=PATHS, reason="denied open"),
@@ -223,6 +224,7 @@ ATTACKS = (
     Attack("bombs", "threads", "threads without an end", policy=limit("threads", "8")),
     Attack("bombs", "memory", "memory of five kinds", policy=limit("memory", '"64M"')),
     Attack("bombs", "file_size", "sparse files, and all calls that make a file larger", policy=limit("file-size", '"1M"')),
+    Attack("bombs", "other_limits", "limits that processes raise for each other", policy=limit("file-size", '"1M"')),
     Attack("bombs", "output", "output by many processes", natively=False, policy=limit("output", '"64K"'), status=137,
            reason="output limit"),
     Attack("bombs", "descriptors", "descriptors without an end", policy=limit("descriptors", "64")),

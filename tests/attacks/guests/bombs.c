@@ -86,6 +86,33 @@ static void file_size(void) { /* limit: 1M */
     n = SC(SYS_sendfile, fd, in, 0, 1 << 20);
     holds(n <= 0, "sendfile: %s", answer(n));
 }
+static void other_limits(void) { /* limit: files of 1M, raised for each other */
+    struct rlimit top = {RLIM_INFINITY, RLIM_INFINITY}, some = {1l << 40, 1l << 40};
+    int p[2];
+    pid_t parent = getpid();
+    pthread_t t;
+    need(!pipe(p), "pipe");
+    signal(SIGXFSZ, SIG_IGN);
+    pid_t pid = fork();
+    if (!pid) {
+        char c;
+        SC(SYS_prlimit64, parent, RLIMIT_FSIZE, &some, 0);
+        SC(SYS_prlimit64, parent, RLIMIT_FSIZE, &top, 0);
+        need(read(p[0], &c, 1) == 1, "read");
+        int fd = open("second", O_RDWR | O_CREAT | O_TRUNC, 0600);
+        _exit(ftruncate(fd, 1 << 24) == 0);
+    }
+    long r = SC(SYS_prlimit64, pid, RLIMIT_FSIZE, &top, 0);
+    need(write(p[1], "x", 1) == 1, "write");
+    int status = 0;
+    waitpid(pid, &status, 0);
+    holds(WIFEXITED(status) && !WEXITSTATUS(status), "the limit of a child (%s)", answer(r));
+    pthread_mutex_lock(&lock);
+    pthread_create(&t, NULL, wait_for_ever, NULL);
+    for (pid_t tid = parent; tid < parent + 8; tid++) SC(SYS_prlimit64, tid, RLIMIT_FSIZE, &top, 0);
+    int fd = open("first", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    FAILS(SC(SYS_ftruncate, fd, 1 << 24), "the limit of a parent, and of a thread");
+}
 static void output(void) { /* limit: 64K; the tree is killed */
     static char part[4096];
     memset(part, 'x', sizeof part);
@@ -175,5 +202,5 @@ static void timers(void) {
     holds(true, "%d timers", n);
 }
 
-MAIN(ATTACK(processes), ATTACK(grandchildren), ATTACK(threads), ATTACK(memory), ATTACK(file_size), ATTACK(output), ATTACK(descriptors), ATTACK(spin),
+MAIN(ATTACK(processes), ATTACK(grandchildren), ATTACK(threads), ATTACK(memory), ATTACK(file_size), ATTACK(other_limits), ATTACK(output), ATTACK(descriptors), ATTACK(spin),
      ATTACK(waits), ATTACK(waits_2), ATTACK(mappings), ATTACK(signals), ATTACK(timers))

@@ -77,7 +77,7 @@ int64_t core_prctl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
 }
 
 /* Limits that the monitor must not feel itself are the guest's own numbers. */
-static bool own_limit(unsigned r) { return r == RLIMIT_AS || r == RLIMIT_DATA || r == RLIMIT_STACK || r == RLIMIT_RSS; }
+static bool own_limit(unsigned r) { return r == RLIMIT_AS || r == RLIMIT_DATA || r == RLIMIT_STACK || r == RLIMIT_RSS || r == RLIMIT_CORE; }
 
 static int64_t limit(struct tv_vm *vm, unsigned res, gva new, gva old) {
     struct { uint64_t cur, max; } was, want;
@@ -126,7 +126,7 @@ int64_t core_setrlimit(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c)
     return a[1] ? limit(vm, (unsigned)a[0], a[1], 0) : -EFAULT;
 }
 int64_t core_prlimit64(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
-    if ((pid_t)a[0] && (pid_t)a[0] != getpid() && a[2] && (vm->flags & TV_F_WATCHED || vm->limited & 1u << (a[1] & 31))) return -EPERM;
+    if ((pid_t)a[0] && (pid_t)a[0] != getpid() && a[2] && (vm->flags & TV_F_WATCHED || vm->limited & 1u << (a[1] & 31) || (unsigned)a[1] == RLIMIT_CORE)) return -EPERM;
     if ((pid_t)a[0] && (pid_t)a[0] != getpid()) return sys6(302, a[0], a[1], tv_ptr(vm, a[2]), tv_ptr(vm, a[3]), 0, 0);
     return limit(vm, (unsigned)a[1], a[2], a[3]);
 }

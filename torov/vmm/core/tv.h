@@ -204,6 +204,7 @@ struct tv_vm {
     uint64_t next_sys;         /* ring-0 page of the next vCPU */
     struct { uint64_t cur, max; } rlim[16];  /* guest's view of the limits that would hit the monitor */
     uint32_t rlim_own;         /* bits: which of them the guest set */
+    uint64_t core;             /* the host's soft RLIMIT_CORE as it was: a core file of the monitor would be the guest's to read */
     uint64_t root_dev, root_ino; /* "/" when it was created: chroot(2) changes what paths of ours lead to */
     uint32_t limited;          /* bits: which of them the policy set, and nobody raises */
     uint32_t most_threads;

@@ -115,6 +115,23 @@ static int hide_fds(struct tv_vm *vm, struct rlimit lim) {
     return vm->keep[KEEP_RUNNER] < 0 ? 0 : vm_hide_fd(vm, &vm->keep[KEEP_RUNNER]);
 }
 
+/* 1 is no core file, and none for a program behind core_pattern either: core(5), fs/coredump.c. What the guest sets is its own number. */
+static void core_off(struct tv_vm *vm) {
+    struct rlimit l;
+    if (getrlimit(RLIMIT_CORE, &l)) return;
+    vm->rlim[RLIMIT_CORE].cur = vm->core = l.rlim_cur;
+    vm->rlim[RLIMIT_CORE].max = l.rlim_max;
+    vm->rlim_own |= 1u << RLIMIT_CORE;
+    l.rlim_cur = l.rlim_max ? 1 : 0;
+    setrlimit(RLIMIT_CORE, &l);
+}
+static void core_back(const struct tv_vm *vm) {
+    struct rlimit l;
+    if (!(vm->rlim_own & 1u << RLIMIT_CORE) || getrlimit(RLIMIT_CORE, &l)) return;
+    l.rlim_cur = vm->core < l.rlim_max ? vm->core : l.rlim_max;
+    setrlimit(RLIMIT_CORE, &l);
+}
+
 static char *copy(const char *s) { return strdup(s ? s : ""); }
 
 static int helper_copy(struct tv_helper *h, const struct tv_spec *s) {
@@ -150,6 +167,7 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     struct tv_vm *vm = calloc(1, sizeof *vm);
     if (!vm) goto fail;
     vm->flags = spec->flags;
+    core_off(vm);
     struct stat root;
     if (!stat("/", &root)) vm->root_dev = root.st_dev, vm->root_ino = root.st_ino;
     memset(vm->keep, -1, sizeof vm->keep);
@@ -483,6 +501,7 @@ void tv_destroy(struct tv_vm *vm) {
     while (vm->nkeepers && !vm->sharers) pthread_cond_wait(&vm->changed, &vm->lock);
     bool kept = vm->sharers; /* a process that the guest left behind lives in this memory */
     pthread_mutex_unlock(&vm->lock);
+    core_back(vm);
     if (kept) return;
     pool_give(vm);
     if (vm->proc && vm->proc->threads) cpu_destroy(vm->proc->threads->cpu);
