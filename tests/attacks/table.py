@@ -190,6 +190,7 @@ ATTACKS = (
     Attack("escapes", "helper_module", "modules of its own for the helper of exec"),
     Attack("escapes", "changed_root", "a changed root, and /proc by a descriptor from outside it", root=True, policy=CHROOT),
     Attack("escapes", "helper_root", "a changed root, and a python of its own in it", root=True, policy=CHROOT),
+    Attack("escapes", "hidden_threads", "maps and others of the monitor's own threads", natively=False),
     Attack("escapes", "core_dump", "a core file, which would be the monitor's", natively=False),
     # rules
     Attack("policy_out", "path_names", "a file past a rule, by eighteen spellings", policy=PATHS, reason="denied open"),

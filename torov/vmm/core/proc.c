@@ -55,12 +55,15 @@ static struct tv_thread *thread_of(struct tv_vm *vm, long id) {
         if (t->tid == id && !(t->gone && t != tv_me->proc->threads)) return t;
     return id == getpid() ? tv_me->proc->threads : NULL;
 }
+/* A thread of the guest. */
 static bool is_ours(struct tv_vm *vm, long id) {
     pthread_mutex_lock(&vm->lock);
     bool ours = id > 0 && thread_of(vm, id);
     pthread_mutex_unlock(&vm->lock);
     return ours;
 }
+/* Or one of the monitor's, which has the same memory and descriptors to show. */
+static bool is_host(struct tv_vm *vm, long id) { return is_ours(vm, id) || (id > 0 && !sys6(234, (uint64_t)getpid(), (uint64_t)id, 0, 0, 0, 0)); }
 
 /* A descriptor for the text, opened as the guest has opened the file: for reading, at its start. */
 static int copy_of(const struct proc_text *t, const char *name, bool cloexec) {
@@ -108,10 +111,10 @@ int proc_known(struct tv_vm *vm, int fd, bool cloexec) {
     if (id < 0 && (end = strrchr(name, '/')) && !strcmp(end, "/fdinfo") && isdigit((unsigned char)*file) && fd_hidden(vm, strtoul(file, NULL, 10))) {
         *end = 0;
         end = strrchr(name, '/');
-        if (end && is_ours(vm, strtol(end + 1, NULL, 10))) return -ENOENT;
+        if (end && is_host(vm, strtol(end + 1, NULL, 10))) return -ENOENT;
     }
     if (id < 0 || !f->name) return 0;
-    bool ours = is_ours(vm, id);
+    bool ours = is_host(vm, id);
     if (!ours && !f->others) return 0;
     if (!f->write) return -EACCES;
     struct proc_text t = {0};
@@ -155,11 +158,11 @@ enum proc_link proc_link_of(struct tv_vm *vm, int dir, const char *path) {
     close(fd);
     if (!named) return ours ? LINK_HIDDEN : LINK_OTHER;
     long id = split(name, &file);
-    if (exe) return id > 0 && !strcmp(file, "exe") && is_ours(vm, id) ? LINK_EXE : LINK_OTHER;
+    if (exe) return id > 0 && !strcmp(file, "exe") && is_host(vm, id) ? LINK_EXE : LINK_OTHER;
     if (id >= 0 || !(end = strrchr(name, '/')) || (strcmp(end, "/fd") && strcmp(end, "/fdinfo"))) return LINK_OTHER;
     *end = 0;
     end = strrchr(name, '/');
-    return end && is_ours(vm, strtol(end + 1, NULL, 10)) ? LINK_HIDDEN : LINK_OTHER;
+    return end && is_host(vm, strtol(end + 1, NULL, 10)) ? LINK_HIDDEN : LINK_OTHER;
 }
 
 /* The path that the host is to use for a guest's path that it will follow: buf, or the guest's own. */
@@ -283,7 +286,7 @@ static char list_kind(struct tv_vm *vm, int fd) {
     char name[PATH_MAX], *file;
     if (!proc_is(fd) || !name_of(fd, name)) return 0;
     long id = split(name, &file);
-    if (id <= 0 || !is_ours(vm, id)) return 0;
+    if (id <= 0 || !is_host(vm, id)) return 0;
     return !strcmp(file, "fd") || !strcmp(file, "fdinfo") ? 'f' : !strcmp(file, "task") ? 't' : 0;
 }
 
