@@ -63,7 +63,7 @@ class Ran:
         self.err = done.stderr.decode(errors="replace")
         self.lines = done.stdout.decode(errors="replace").splitlines()
         self.status = done.returncode if done.returncode >= 0 else 128 - done.returncode
-        said = [line for line in self.lines if line.startswith("MONITOR ")]
+        said = [line[line.index("MONITOR {") :] for line in self.lines if "MONITOR {" in line]  # behind output that was cut
         self.monitor: dict[str, object] = json.loads(said[-1][8:]) if said else {}
         self.monitors: list[dict[str, object]] = [json.loads(line[8:]) for line in said]  # in a jail: its own, and the supervisor
         self.escapes = [line for line in self.lines if line.startswith("ESCAPED")]
