@@ -198,7 +198,7 @@ ATTACKS = (
     Attack("policy_out", "path_links", "by links of both kinds and rename", policy=PATHS, reason="denied rename"),
     Attack("policy_out", "path_calls", "by 24 other calls that take a path", policy=PATHS, reason="denied truncate"),
     Attack("policy_out", "path_programs", "programs past a rule, an interpreter too", policy=PATHS, reason="denied execve"),
-    Attack("policy_out", "path_interpreter", "a program as the interpreter of another", policy=PATHS, reason="denied openat.PT_INTERP"),
+    Attack("policy_out", "path_interpreter", "a program as another one's interpreter", policy=PATHS, reason="PT_INTERP"),
     Attack("policy_out", "open_flags", "writes where reading is allowed", policy=FLAGS, reason="denied creat"),
     Attack("policy_out", "net_addresses", "addresses and sockets that are not allowed", policy=NET, reason="denied connect"),
     Attack("policy_out", "new_code", "executable memory where it is refused", policy=CODE, reason="denied mprotect"),

@@ -69,6 +69,7 @@ static int control_in(struct tv_vm *vm, struct message *m) {
     m->h.msg_control = m->ctl;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&m->h); c; c = CMSG_NXTHDR(&m->h, c)) {
         if (c->cmsg_len < sizeof *c || c->cmsg_len > n - (size_t)((char *)c - (char *)m->ctl)) break; /* the kernel says EINVAL */
+        if (c->cmsg_level == SOL_RDS) return -EINVAL; /* its RDMA requests hold addresses */
         if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
         int *fd = (int *)CMSG_DATA(c);
         for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof *fd; i++)
