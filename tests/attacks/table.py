@@ -22,7 +22,6 @@ class Attack:
         options: of torov exec.
         prefix: a command in front of the native run, such as unshare(1).
         status: by torov; 137 for a guest that its limits end.
-        hole: it succeeds today, and why.
     """
 
     source: str
@@ -35,7 +34,6 @@ class Attack:
     options: tuple[str, ...] = ()
     prefix: tuple[str, ...] = ()
     status: int = 0
-    hole: str = ""
 
 
 CHROOT = '{"torov": 1, "default": "builtin", "rules": [{"calls": ["chroot"], "action": "allow"}]}'

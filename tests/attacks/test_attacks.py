@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from _pytest.mark.structures import ParameterSet
 from attacks import ESCAPED, GUESTS, ROOT, build, by_torov, natively, prepared, withstood
 from left import Watch
 from support import HELLO_C, Compiler
@@ -55,15 +54,7 @@ def outside() -> Iterator[dict[str, str]]:
     shutil.rmtree(place)
 
 
-def rows() -> list[ParameterSet]:
-    marked = []
-    for row in ATTACKS:
-        marks = [pytest.mark.xfail(strict=True, reason=f"a hole that is known: {row.hole}")] if row.hole else []
-        marked.append(pytest.param(row, id=row.name, marks=marks))
-    return marked
-
-
-@pytest.mark.parametrize("attack", rows())
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda row: row.name)
 def test_attack(
     cc: Compiler, tmp_path: Path, victim: subprocess.Popen[bytes], port: int, outside: dict[str, str], attack: Attack
 ) -> None:
