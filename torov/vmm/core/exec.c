@@ -249,16 +249,9 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
     if (!r) r = interpreter(use, head, interp);
     if (!r && vm->strict && (*interp || (image = cached(vm, use, &table)) < 0 || table < 0)) r = -EACCES; /* which sites it has is not known */
     if (!r && image < 0 && (image = image_of(vm, use, head)) < 0) r = image;
-    struct held_path *lib = !r && *interp && by ? calloc(1, sizeof *lib) : NULL;
-    if (lib) { /* opened for reading, as the libraries are that it will open */
-        lib->fd = -1;
-        if (!(r = decide_interpreter(vm, 257, interp, lib))) snprintf(interp, sizeof interp, "%s", lib->sub);
-    }
     if (!r && *interp && !(r = head_of(interp, head)) && (loader = image_of(vm, interp, head)) < 0) r = loader;
     if (!r && !realpath(use, real)) r = -errno;
     if (!r) r = spec_pack(vm, &packed, image, loader, table, real, depth ? exe : shown, argv.text, argv.bytes, argv.n, envp.text, envp.bytes, envp.n);
-    if (lib) path_drop(lib);
-    free(lib);
     vm_less_fds(&limit);
     words_free(&argv);
     words_free(&envp);

@@ -150,7 +150,7 @@ void note_interpreter(struct tv_vm *vm, int nr, const char *path, const struct d
     const char *label = pol_label(vm->program, d->rule);
     tv_me->stats.denied++;
     if (vm->told[nr] >= NOTES_PER_CALL) return;
-    add(&l, call_name(nr)), add(&l, nr == 257 ? "(PT_INTERP, " : "(\"#!\" -> "), add_quoted(&l, path, strlen(path), 96), add(&l, ")");
+    add(&l, call_name(nr)), add(&l, "(\"#!\" -> "), add_quoted(&l, path, strlen(path), 96), add(&l, ")");
     memcpy(s.text, l.text, l.n < sizeof s.text ? l.n : sizeof s.text - 1);
     if (label) strncpy(s.label, label, sizeof s.label - 1);
     pthread_mutex_lock(&vm->lock);
