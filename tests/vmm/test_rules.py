@@ -257,3 +257,35 @@ def test_exec_looks_at_the_program_and_at_what_a_script_names(cc: Compiler, tmp_
         ran = run(torov(program, str(tmp_path / name), options=("--policy", file)))
         assert (ran.status, ran.out) == (0 if out else 3, out), (name, ran.err)
         assert err in ran.err
+
+
+ONE_ADDRESS = r"""
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+int main(void) {
+    static char sent[4096], got[4096];
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001)};
+    socklen_t size = sizeof in;
+    int to = socket(AF_INET, SOCK_DGRAM, 0), from = socket(AF_INET, SOCK_DGRAM, 0);
+    if (bind(to, (void *)&in, size) || getsockname(to, (void *)&in, &size)) return 1;
+    memset(sent, 7, sizeof sent);
+    memcpy(sent, &in, sizeof in);
+    long n = sendto(from, sent, sizeof sent, 0, (void *)sent, sizeof in), m = recv(to, got, sizeof got, 0);
+    printf("%ld %ld %s\n", n, m, memcmp(sent, got, sizeof sent) ? "other bytes" : "the same");
+}
+"""
+
+
+def test_a_buffer_that_begins_where_the_address_does_is_the_guests_own(cc: Compiler, tmp_path: Path) -> None:
+    """The address that was decided upon is 128 bytes of the monitor's; the message behind it is not."""
+    file = tmp_path / "p.json"
+    rules = [
+        {"calls": ["sendto"], "where": [{"address": {"network": "127.0.0.0/8"}}], "action": "allow"},
+        {"calls": ["sendto"], "action": "deny"},
+    ]
+    file.write_text(json.dumps({"torov": 1, "default": "builtin", "rules": rules}))
+    program = cc(ONE_ADDRESS, "glibc")
+    assert run([program]).out == run(torov(program, options=("--policy", file))).out == "4096 4096 the same\n"

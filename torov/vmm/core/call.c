@@ -23,7 +23,7 @@ static bool too_long(gva addr, uint64_t len) {
 }
 
 static uint64_t buffer(struct tv_vm *vm, uint64_t a[6], gva addr, const struct tv_argspec *s, const struct tv_call *c) {
-    uint64_t p = tv_in_ptr(vm, addr);
+    uint64_t p = tv_ptr(vm, addr); /* never what the policy has read there: that is shorter than a buffer may be */
     if (!addr || s->ref == REF_CONST || s->ref & REF_DEREF) return p;
     uint64_t room = tv_room(vm, addr), n = a[s->ref];
     if (c->arg[s->ref].size == 4 && s->size == 1) return p; /* an int: the kernel sees its low half, at most 4 GiB */

@@ -130,7 +130,7 @@ static int live_addr(void *of, int arg, const struct sockaddr **addr, uint32_t *
         memset(&h->addr, 0, sizeof h->addr);
         if (from && n) {
             h->addr_given = from;
-            if (n > sizeof h->addr || tv_copy_in(l->vm, &h->addr, from, n)) h->addr_bad = true;
+            if (n > sizeof h->addr || from == l->a[arg] * (l->nr == 46 || l->nr == 307) /* the header itself: which of the two would the call use? */ || tv_copy_in(l->vm, &h->addr, from, n)) h->addr_bad = true;
             else { h->addrlen = (uint32_t)n; pin(h, from, sizeof h->addr, &h->addr); }
         }
     }
