@@ -289,3 +289,23 @@ def test_a_buffer_that_begins_where_the_address_does_is_the_guests_own(cc: Compi
     file.write_text(json.dumps({"torov": 1, "default": "builtin", "rules": rules}))
     program = cc(ONE_ADDRESS, "glibc")
     assert run([program]).out == run(torov(program, options=("--policy", file))).out == "4096 4096 the same\n"
+
+
+def test_a_path_that_is_not_there_costs_no_descriptor(cc: Compiler, tmp_path: Path) -> None:
+    """Calls that follow a path resolve it to a descriptor of the monitor's, of which there are some thousands."""
+    program = cc(
+        r"""
+        #include <stdio.h>
+        #include <sys/stat.h>
+        #include <unistd.h>
+        int main(void) {
+            int bad = 0;
+            for (int i = 0; i < 30000; i++) bad += chmod("missing", 0700) && truncate("missing/x", 1);
+            printf("%d %d\n", bad, chmod("there", 0600));
+        }
+        """,
+        "glibc",
+    )
+    (tmp_path / "there").touch()
+    ran = run(torov(program), cwd=tmp_path)
+    assert (ran.out, ran.err) == ("30000 0\n", "")

@@ -239,7 +239,7 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
                 second = true;
             } else if (s->kind == A_PATH) {
                 r = path_known(vm, c, i, a, &own);
-                if (r < 0 && r >= -4095) { free(own); free(polled); return r; }
+                if (r < 0 && r >= -4095) { if (own) path_drop(own); free(own); free(polled); return r; }
                 a[i] = (uint64_t)r;
             } else a[i] = proc_look(vm, i ? a[i - 1] : (uint64_t)AT_FDCWD, a[i], s->ref == REF_CONST || !(a[s->ref] & AT_SYMLINK_NOFOLLOW), path, NULL);
             break;
