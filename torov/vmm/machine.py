@@ -92,6 +92,7 @@ class Machine:
         audit: socket of audit_start(); it is taken over. 0 for none.
         shared, limits: descriptor of shared_make(), taken over, 0 for none; and Policy.limits.
         kvm, runner: descriptors of /dev/kvm and torov-runner, for a jail in which they have no path; taken over. 0 for none.
+        debug: socket that leads to a debugger (torov.gdb); it is taken over. 0 for none.
         tty: descriptor of the terminal for the action "ask"; it is taken over. 0 for none.
         start: link-time address of the first instruction, in place of the program's entry; 0: the entry.
         strict: strict mode's table of the program (torov.strict); empty: not strict.
@@ -128,6 +129,7 @@ class Machine:
         runner: int = 0,
         shared: int = 0,
         limits: Mapping[str, int] | None = None,
+        debug: int = 0,
     ) -> None:
         keep = []
 
@@ -159,7 +161,7 @@ class Machine:
         spec.runner = text(RUNNER)
         spec.helper_env = vector(_helper_environment())
         self._stop = _ffi.new("struct tv_stop *")
-        spec.kvm_fd, spec.runner_fd, spec.shared_fd = kvm, runner, shared
+        spec.kvm_fd, spec.runner_fd, spec.shared_fd, spec.debug_fd = kvm, runner, shared, debug
         most = limits or {}
         spec.most_memory, spec.most_threads = most.get("memory", 0), most.get("threads", 0)
         spec.file_size, spec.descriptors = most.get("file-size", 0), most.get("descriptors", 0)

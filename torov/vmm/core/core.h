@@ -89,6 +89,7 @@ struct tv_spec {
     uint32_t most_threads;    /* of each process */
     uint32_t descriptors;     /* RLIMIT_NOFILE */
     uint32_t cpu_seconds;     /* RLIMIT_CPU */
+    int debug_fd;             /* of torov/gdb: who debugs the guest; 0: nobody. Taken over */
     int runner_fd;            /* O_PATH of the runner, where its path will not be there; 0: none. Taken over */
     uint32_t flags;           /* TV_F_* */
 };
@@ -101,6 +102,7 @@ enum tv_spec_flags {
     TV_F_RUNNER = 16,   /* the caller has no dispositions of its own: everything ignored was inherited */
     TV_F_OWN = 32,      /* the process is the guest's alone: ps(1) shows the guest's arguments */
     TV_F_SEALED = 64,   /* no helper can make images: exec maps a program that has none as it is */
+    TV_F_FILTERED = 512, /* the monitor's own calls are filtered */
     TV_F_WATCHED = 256, /* there is a supervisor, whose limits are not the guest's to set */
     TV_F_HUGE = 128     /* the host has transparent huge pages, whether or not /sys can be asked */
 };

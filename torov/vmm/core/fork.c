@@ -47,7 +47,7 @@ static int rebuild(struct tv_vm *vm, bool shared_fds) {
     for (struct tv_thread *o = p->threads; o; o = next) {
         next = o->next;
         forget_cpu(o->cpu);
-        if (o != t) { free(o->start); free(o->held); free(o); }
+        if (o != t) { free(o->start); free(o->held); free(o->saved); free(o); }
     }
     forget_cpus(p);
     int kvm = vm->hw->kvm; /* kept: the guest may have dropped the right to open it */
@@ -66,6 +66,7 @@ static int rebuild(struct tv_vm *vm, bool shared_fds) {
     vm->nkeepers = 0;
     vm->hw = NULL;
     vm->proc = p;
+    p->next = NULL;
     p->pid = getpid();
     p->threads = t;
     p->child = true;
@@ -148,6 +149,7 @@ void vm_run_to_end(struct tv_vm *vm) {
         while (t->gone && !p->end.kind && !vm->notices) pthread_cond_wait(&vm->changed, &vm->lock);
         pthread_mutex_unlock(&vm->lock);
     }
+    if (vm->debug) debug_end(vm, p);
     thread_end_all(vm);
     if (!p->shares || p->end.kind == TV_KILLED) write_notices(vm);
     if (p->end.kind == TV_FAILED || p->end.kind == TV_KILLED) note_write(vm, &p->end);
@@ -213,6 +215,7 @@ int64_t do_fork(struct tv_vm *vm, struct tv_clone *s) {
         }
         if (pid > 0 && flags & CLONE_PARENT_SETTID) tv_copy_out(vm, s->parent_tid, &pid, 4);
         if (pair[1] >= 0 && !(flags & CLONE_FILES)) close(pair[1]);
+        if (pid > 0 && vm->attend) debug_fork(vm, pid);
         if (pair[0] >= 0 && pid > 0 && !(flags & CLONE_FILES)) wait_fork(t->proc, pair[0]);
         else if (pair[0] >= 0) close(pair[0]);
         return r;
@@ -247,6 +250,7 @@ int64_t do_fork(struct tv_vm *vm, struct tv_clone *s) {
     t->noted = t->attention = t->restart = 0;
     t->deferred = 0;
     host_mask(t->sigmask);
+    if (vm->debug) debug_forked(vm);
     vm_run_to_end(vm); /* does not return */
 }
 
@@ -301,6 +305,8 @@ static void run_job(struct tv_vm *vm, struct tv_thread *t) {
     if (!(s->flags & CLONE_FILES)) forget_cpus(p);
     if (p->sig->refs > 1) sig_repair(creator); /* the host's dispositions are one table, too */
     p->threads = NULL;
+    for (struct tv_proc *o = vm->proc; o; o = o->next)
+        if (o->next == p) o->next = p->next;
     proc_free(p);
     vm->sharers--;
     bool waited_for = failed || s->flags & CLONE_VFORK;
@@ -308,6 +314,7 @@ static void run_job(struct tv_vm *vm, struct tv_thread *t) {
     pthread_cond_broadcast(&s->go);
     pthread_cond_broadcast(&vm->changed);
     pthread_mutex_unlock(&vm->lock);
+    free(t->saved);
     free(t);
     if (!waited_for) free(s);
 }
@@ -370,7 +377,7 @@ int64_t do_share(struct tv_vm *vm, struct tv_clone *args) {
     struct tv_thread *me = tv_me, *t = NULL;
     struct tv_proc *p = NULL;
     struct tv_clone *s = NULL;
-    bool vfork = args->flags & CLONE_VFORK;
+    bool vfork = args->flags & CLONE_VFORK, told = false;
     if (args->flags & ~OK_FLAGS) return -EINVAL;
     int r = -ENOMEM, slot = limit_take(vm);
     if (slot < 0) return slot;
@@ -388,6 +395,7 @@ int64_t do_share(struct tv_vm *vm, struct tv_clone *args) {
     t->altstack = vfork ? me->altstack : (struct tv_altstack){.flags = 2}; /* copy_process(): CLONE_VM without CLONE_VFORK */
     if (s->flags & CLONE_CHILD_CLEARTID) t->clear_tid = s->child_tid;
     p->child = p->shares = true;
+    p->let_go = me->proc->let_go || !vfork;
     p->slot = slot;
     p->threads = t;
     p->alive = 1;
@@ -403,6 +411,8 @@ int64_t do_share(struct tv_vm *vm, struct tv_clone *args) {
         goto fail;
     }
     vm->sharers++;
+    p->next = vm->proc->next;
+    vm->proc->next = p;
     while (!s->state) pthread_cond_wait(&s->go, &vm->lock);
     vm_free_fds();
     pid_t pid = -1;
@@ -411,8 +421,15 @@ int64_t do_share(struct tv_vm *vm, struct tv_clone *args) {
         if (s->flags & CLONE_PARENT_SETTID) tv_copy_out(vm, s->parent_tid, &pid, 4);
         if (s->flags & CLONE_CHILD_SETTID) tv_copy_out(vm, s->child_tid, &pid, 4);
         if (s->flags & CLONE_PIDFD) tv_copy_out(vm, s->pidfd, &s->fd, 4);
+        told = vfork && vm->attend && debug_on(vm, me->proc);
+        if (told) t->stop = true, t->attention = 1;
         s->state = me->proc->end.kind ? 3 : 2;
         pthread_cond_broadcast(&s->go);
+        if (told) {
+            pthread_mutex_unlock(&vm->lock);
+            debug_vfork(vm, pid, false);
+            pthread_mutex_lock(&vm->lock);
+        }
         while (vfork && s->state < 5 && !me->proc->end.kind) pthread_cond_wait(&vm->changed, &vm->lock);
     } else {
         pid = -s->fd;
@@ -422,6 +439,7 @@ int64_t do_share(struct tv_vm *vm, struct tv_clone *args) {
     pthread_mutex_unlock(&vm->lock);
     sys6(14, SIG_SETMASK, (uintptr_t)&old, 0, 8, 0, 0);
     if (ours) free(s);
+    if (told) debug_vfork(vm, pid, true);
     return pid;
 fail:
     limit_give(vm, slot);

@@ -52,6 +52,7 @@ static uint64_t *table(struct tv_vm *vm, uint64_t *pd, uint64_t addr) {
 
 int pt_map(struct tv_vm *vm, gva start, gva end, int prot, bool large) {
     uint64_t b = bits(prot);
+    gva first = start;
     int r = mem_slot(vm, start, end);
     if (r) return r;
     while (start < end) {
@@ -68,6 +69,7 @@ int pt_map(struct tv_vm *vm, gva start, gva end, int prot, bool large) {
         }
         start = stop;
     }
+    if (vm->debug) debug_pages(vm, first, end);
     return 0;
 }
 

@@ -14,6 +14,7 @@ int tv_seccomp(struct tv_vm *vm, const void *filter, uint32_t bytes) {
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
     return 0; /* a sanitizer makes calls of its own */
 #endif
+    if (vm) vm->flags |= TV_F_FILTERED;
     long r = sys6(317, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, (uintptr_t)&p, 0, 0, 0);
     return r > 0 ? -ESRCH : (int)r; /* the id of a thread that could not follow */
 }

@@ -19,6 +19,7 @@
 #define SYNCHRONOUS (FAULTS | BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGFPE) | BIT(SIGSYS))
 #define SA_RESTORER_ 0x04000000
 #define KICK_VALUE ((void *)0x746f726f765f6b63ull)
+#define ASK_VALUE ((void *)0x746f726f765f6174ull) /* torov/gdb/attach.py */
 
 __thread struct tv_thread *tv_me __attribute__((tls_model("initial-exec")));
 
@@ -95,8 +96,9 @@ bool sig_wait(struct tv_thread *t, uint64_t mask) {
 }
 
 bool sig_is_kick(int sig, const siginfo_t *info) {
-    return sig == SIGBUS && info->si_code == SI_QUEUE && info->si_value.sival_ptr == KICK_VALUE;
+    return sig == SIGBUS && info->si_code == SI_QUEUE && (info->si_value.sival_ptr == KICK_VALUE || info->si_value.sival_ptr == ASK_VALUE);
 }
+bool sig_is_ask(int sig, const siginfo_t *info) { return sig_is_kick(sig, info) && info->si_value.sival_ptr == ASK_VALUE; }
 
 /* The host's handler, in the context of a guest thread. */
 void sig_note(int sig, siginfo_t *info, void *context) {
@@ -127,12 +129,13 @@ int sig_kick(const struct tv_thread *t) {
     return (int)sys6(297, (uint64_t)t->proc->pid, (uint64_t)t->tid, SIGBUS, (uintptr_t)&info, 0, 0);
 }
 
+static bool noting; /* every signal, for a debugger */
 static uint64_t changed; /* dispositions of the host process that are not as we found them */
 
 /* A process that shares its parent's memory must not die anywhere: it might hold a lock of ours. */
 static void mirror(const struct tv_proc *p, int sig) {
     const struct tv_sigaction *act = &p->sig->act[sig];
-    uint64_t handler = act->handler, noted = p->shares ? ~(IGNORED | STOPPING) : NOTED_DEFAULT;
+    uint64_t handler = act->handler, noted = p->shares || noting ? ~(IGNORED | STOPPING) : NOTED_DEFAULT;
     if (BIT(sig) & (FAULTS | UNBLOCKABLE)) return;
     changed |= BIT(sig);
     struct host_act h = {.handler = handler == 1 ? SIG_IGN : SIG_DFL};
@@ -245,6 +248,11 @@ static void deliver(struct tv_vm *vm, const siginfo_t *info, const struct tv_reg
 void sig_fault(struct tv_vm *vm, int sig, int code, gva addr) {
     siginfo_t info = {.si_signo = sig, .si_code = code};
     info.si_addr = (void *)(uintptr_t)addr;
+    if (vm->debug) {
+        int was = sig;
+        if (!(sig = debug_signal(vm, &info))) { tv_me->raw_regs = true; return; } /* the instruction is tried again */
+        if (sig != was) { tv_me->raw_regs = true; sig_give(vm, &info); return; }
+    }
     bool able = action(vm, sig).handler > 1 && !(tv_me->sigmask & BIT(sig));
     if (!able) { sig_end(vm, sig, code, addr); return; }
     struct tv_thread *t = tv_me;
@@ -260,6 +268,21 @@ void sig_fault(struct tv_vm *vm, int sig, int code, gva addr) {
     t->raw_regs = true;
 }
 
+/* A signal of a debugger's. */
+void sig_give(struct tv_vm *vm, siginfo_t *info) {
+    struct tv_thread *t = tv_me;
+    if (t->sigmask & BIT(info->si_signo)) { /* ptrace_signal() in kernel/signal.c: it waits */
+        info->si_code = info->si_code < 0 ? info->si_code : SI_QUEUE; /* the kernel takes no other from us */
+        sys6(297, (uint64_t)getpid(), (uint64_t)t->tid, (uint64_t)info->si_signo, (uintptr_t)info, 0, 0);
+        return;
+    }
+    struct tv_regs regs = *t->cpu->regs;
+    cpu_settle(t->cpu);
+    host_mask(~0ull);
+    deliver(vm, info, &regs, t->sigmask, false);
+    if (!t->noted) host_mask(t->sigmask);
+}
+
 /* Before the guest goes on: what was noted, and how an interrupted call goes on. Linux's rules: a call that was not begun
  * runs after the handler; one that the host would restart does so if the handler has SA_RESTART; without a handler
  * every call goes on. */
@@ -272,6 +295,14 @@ void sig_attend(struct tv_vm *vm) {
     int sig = t->noted, how = t->restart;
     uint64_t blocked = t->waiting && how != RESTART_NOINTR ? t->wait_mask : t->sigmask;
     bool held = sig && BIT(sig) & FAULTS & blocked;
+    if (vm->debug && sig && !held) { /* the debugger sees the call begin again, unless the signal's handler comes to run */
+        uint64_t rip = r->rip, rax = r->rax;
+        if (how) cpu_settle(t->cpu), r->rip -= 2;
+        sig = t->noted = debug_signal(vm, &t->incoming);
+        if (how && r->rip == rip - 2 && r->rax == rax) r->rip = rip;
+        else how = RESTART_NONE;
+        if (!sig) host_mask(t->sigmask);
+    }
     t->restart = RESTART_NONE;
     t->waiting = false;
     if (held) {
@@ -397,7 +428,7 @@ int64_t core_sigaltstack(struct tv_vm *vm, uint64_t a[6], const struct tv_call *
 /* A signal to the program itself whose default action ends it: ended here, so that it is reported. */
 static bool ends_us(struct tv_vm *vm, int sig) {
     return sig > 0 && sig <= 64 && action(vm, sig).handler == 0 && !(BIT(sig) & (IGNORED | STOPPING)) &&
-           (!(tv_me->sigmask & BIT(sig)) || sig == SIGKILL);
+           (!(tv_me->sigmask & BIT(sig)) || sig == SIGKILL) && (sig == SIGKILL || !vm->debug || !debug_on(vm, tv_me->proc));
 }
 
 static int64_t to_self(struct tv_vm *vm, int sig, int code) {
@@ -498,6 +529,14 @@ void sig_clear(struct tv_vm *vm) { /* CLONE_CLEAR_SIGHAND */
 void sig_note_all(struct tv_vm *vm) {
     for (int s = 1; s <= 64; s++)
         if (!tv_me->proc->sig->act[s].handler && !(BIT(s) & (UNBLOCKABLE | FAULTS | IGNORED | STOPPING))) mirror(tv_me->proc, s);
+}
+
+/* For a debugger every signal is noted, so that it is told. Under vm->lock. */
+void sig_debug(struct tv_vm *vm) {
+    noting = true;
+    for (struct tv_proc *p = vm->proc; p; p = p->next)
+        for (int s = 1; s <= 64; s++)
+            if (!p->sig->act[s].handler && !(BIT(s) & (UNBLOCKABLE | FAULTS | IGNORED | STOPPING))) mirror(p, s);
 }
 
 /* After a process that shared the table has changed the host's for its own end. */

@@ -40,6 +40,7 @@ int spec_pack(struct tv_vm *vm, struct tv_packed *out, int image, int loader, in
     memcpy(b.actions, vm->actions, sizeof b.actions);
     memcpy(b.rlim, vm->rlim, sizeof b.rlim);
     memcpy(b.keep, vm->keep, sizeof b.keep);
+    if (tv_me->proc->let_go) b.keep[KEEP_DEBUG] = -1;
     b.program = vm->program_size;
     b.rlim_own = vm->rlim_own;
     b.limited = vm->limited, b.most_threads = vm->most_threads, b.most_memory = vm->most_memory;
@@ -121,6 +122,7 @@ int tv_runner(int fd) {
     s.program = b->program ? (char *)(b + 1) + b->cpuid : NULL;
     s.program_size = b->program;
     s.shared_fd = b->keep[KEEP_SHARED];
+    s.debug_fd = b->keep[KEEP_DEBUG];
     s.runner_fd = b->flags & TV_F_SEALED ? b->keep[KEEP_RUNNER] : 0;
     s.audit_fd = b->keep[KEEP_AUDIT], s.tty_fd = b->keep[KEEP_TTY];
     memcpy(s.delegate_fd, b->keep + KEEP_DELEGATE, sizeof s.delegate_fd);
@@ -156,6 +158,7 @@ int tv_runner(int fd) {
     tv_me->sigmask = b->sigmask;
     sig_start(vm);
     proc_show(vm);
+    if (vm->keep[KEEP_DEBUG] >= 0) debug_start(vm, DEBUG_EXECED, getppid());
     vm_run_to_end(vm);
     return 125;
 }

@@ -16,6 +16,8 @@ struct tv_thread *thread_new(struct tv_vm *vm, struct tv_proc *proc) {
     if (!t) return NULL;
     t->vm = vm;
     t->proc = proc;
+    t->stop = vm->hold;
+    t->attention = vm->hold;
     return t;
 }
 
@@ -149,6 +151,7 @@ void thread_loop(struct tv_vm *vm) {
     while (!proc_ended(t->proc) && !t->gone) {
         if (t->attention || t->restart) {
             sig_attend(vm);
+            if (vm->attend) debug_attend(vm);
             continue;
         }
         cpu_run(t->cpu, &x);
@@ -226,6 +229,7 @@ static void *thread_main(void *arg) {
     if (!run) free(s);
     tv_me = NULL;
     free(t->held);
+    free(t->saved);
     free(t);
     pthread_mutex_lock(&vm->lock);
     p->pthreads--;

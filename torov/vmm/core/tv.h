@@ -129,6 +129,24 @@ struct tv_thread {
     struct tv_clone *start;     /* until the thread runs */
     uint64_t budget;            /* bytes that a call may write, plus 1; 0: any */
     struct held *held;          /* policy.h: what a rule with conditions has read of the call that is served; or NULL */
+    bool stop;                  /* stands still as soon as it can: pause.c */
+    int parked;                 /* THREAD_*, or 0: it runs, or is on its way */
+    struct tv_saved *saved;     /* once it has stood still */
+};
+enum { THREAD_PARKED = 1, THREAD_HELD = 2 /* waits for the end of a vfork: comes to a stop behind the call */ };
+
+/* What a thread that stands still has besides *cpu->regs, and what a debugger wants of it. */
+struct tv_saved {
+    bool whole;                 /* fs, gs and fpu are valid */
+    bool changed;               /* and go back into the CPU before the thread goes on */
+    uint64_t fs, gs;
+    uint8_t fpu[CPU_XSAVE];
+    uint64_t orig_rax;          /* debug.c, from here on: the number of the call at whose beginning or end it stands; or -1 */
+    int step, signal;           /* once it goes on: DEBUG_STEP, and the signal that it gets */
+    gva lo, hi;                 /* the step goes on while rip is in there */
+    bool stepped;               /* the instruction is done */
+    siginfo_t info;             /* of the last event that was told */
+    int told;                   /* the signal before which it stands; or 0 */
 };
 
 /* What clone(2) asks for. */
@@ -163,12 +181,14 @@ struct tv_proc {
     bool shares;               /* the VM of its parent */
     bool shared_fds;           /* CLONE_FILES: with its parent */
     int slot;                  /* limit.c: its place among the processes of the tree */
+    struct tv_proc *next;      /* another one in the same VM, under vm->lock */
+    bool let_go;               /* the debugger does not want it */
 };
 
 /* What hidden descriptors may be, since a link in /proc that the guest makes a path of can lead to them: sockets and KVM's,
  * which cannot be opened again, and O_PATH ones that show nothing which the guest must not read. */
 #define DELEGATES TV_DELEGATES
-enum { KEEP_RUNNER, KEEP_AUDIT, KEEP_TTY, KEEP_SHARED, KEEP_DELEGATE, KEEP_COUNT = KEEP_DELEGATE + DELEGATES };
+enum { KEEP_RUNNER, KEEP_AUDIT, KEEP_TTY, KEEP_SHARED, KEEP_DEBUG, KEEP_DELEGATE, KEEP_COUNT = KEEP_DELEGATE + DELEGATES };
 
 struct tv_helper { char *cache, *version, *python, *runner; char **envp; }; /* see struct tv_spec */
 
@@ -222,6 +242,9 @@ struct tv_vm {
     int *timers;               /* of timer_create(2) */
     unsigned ntimers, timer_room;
     bool vvar_slot;            /* the memslot of the vvar pages exists */
+    bool hold;                 /* new threads stand still at once */
+    bool attend;               /* threads that were kicked look whether they are to stand still, or are debugged */
+    struct tv_debug *debug;    /* debug.c; or NULL */
 };
 
 /* copy.c: the only places that read or write guest memory by pointer. 0 or -EFAULT. */
@@ -353,7 +376,10 @@ void sig_stop(struct tv_vm *vm);
 void sig_libc(const struct tv_proc *p);
 void sig_attend(struct tv_vm *vm);                           /* deliver what was noted; restart what was interrupted */
 int sig_kick(const struct tv_thread *t);
-bool sig_is_kick(int sig, const siginfo_t *info);
+bool sig_is_kick(int sig, const siginfo_t *info); /* or a request to attach */
+bool sig_is_ask(int sig, const siginfo_t *info);
+void sig_debug(struct tv_vm *vm);
+void sig_give(struct tv_vm *vm, siginfo_t *info);
 void sig_note(int sig, siginfo_t *info, void *context);
 int host_mask(uint64_t mask);
 int mask_unless_noted(uint64_t mask);
@@ -362,6 +388,34 @@ bool sig_release(struct tv_thread *t, uint64_t mask);
 bool sig_wait(struct tv_thread *t, uint64_t mask);
 uint64_t sig_waiting(uint64_t mask); /* the same mask without what the monitor needs */
 int frame_push(struct tv_vm *vm, const struct tv_sigaction *act, const siginfo_t *info, uint64_t mask, const struct tv_regs *regs);
+
+/* pause.c. vm_pause() brings all threads of the VM to a stop but the caller, if it is one of them, and returns how many could not be
+ * stopped (they are in a call that no signal ends, and stop behind it). Of one that stands still, t->parked is set, *t->cpu->regs is the program's
+ * state (a call that was interrupted is at its instruction again), t->saved holds FPU and segment bases, and all of it may be changed
+ * (saved->changed). It goes on with vm_resume(), or if its process ends. Any thread of the monitor may call them, without locks. */
+int vm_pause(struct tv_vm *vm);
+void vm_resume(struct tv_vm *vm);
+struct tv_thread *thread_after(struct tv_vm *vm, const struct tv_thread *t); /* all threads: for (t = thread_after(vm, NULL); t; t = ...) */
+void thread_park(struct tv_vm *vm); /* tv_me, while its stop is set */
+void thread_held(struct tv_vm *vm, bool held);
+
+/* debug.c, watch.c, control.c: what they share is in debug.h. Called only where vm->attend or vm->debug is set, but for the first two. */
+enum debug_birth { DEBUG_STARTED, DEBUG_FORKED, DEBUG_EXECED, DEBUG_ATTACHED };
+int debug_start(struct tv_vm *vm, int birth, pid_t parent);
+void debug_stop(struct tv_vm *vm);
+void debug_attend(struct tv_vm *vm); /* tv_me was kicked: before it enters the guest */
+bool debug_on(const struct tv_vm *vm, const struct tv_proc *p); /* p is debugged now */
+int debug_signal(struct tv_vm *vm, siginfo_t *info);
+void debug_call(struct tv_vm *vm, int nr, bool entry);
+bool debug_trap(struct tv_vm *vm);
+bool debug_fault(struct tv_vm *vm, gva addr, uint64_t error);
+void debug_pages(struct tv_vm *vm, gva start, gva end);
+void debug_fork(struct tv_vm *vm, pid_t pid);
+void debug_forked(struct tv_vm *vm);
+void debug_vfork(struct tv_vm *vm, pid_t pid, bool done);
+void debug_end(struct tv_vm *vm, const struct tv_proc *p);
+void debug_ask(const siginfo_t *info); /* async-signal-safe */
+void debug_asked(struct tv_vm *vm);
 
 /* thread.c */
 struct tv_thread *thread_new(struct tv_vm *vm, struct tv_proc *proc);

@@ -205,7 +205,7 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     what = "descriptors above the limit (ulimit -n)";
     if (!again && (r = hide_fds(vm, limit))) goto fail;
     what = "descriptors";
-    int given[KEEP_COUNT] = {[KEEP_RUNNER] = spec->runner_fd, [KEEP_AUDIT] = spec->audit_fd, [KEEP_TTY] = spec->tty_fd, [KEEP_SHARED] = spec->shared_fd};
+    int given[KEEP_COUNT] = {[KEEP_RUNNER] = spec->runner_fd, [KEEP_AUDIT] = spec->audit_fd, [KEEP_TTY] = spec->tty_fd, [KEEP_SHARED] = spec->shared_fd, [KEEP_DEBUG] = spec->debug_fd};
     memcpy(given + KEEP_DELEGATE, spec->delegate_fd, sizeof spec->delegate_fd);
     for (int i = 0; i < KEEP_COUNT; i++) {
         if (given[i] <= 0) continue;
@@ -346,6 +346,7 @@ static int float_code(unsigned faults) {
 static void on_page_fault(struct tv_vm *vm, const struct tv_exit *x) {
     struct tv_thread *t = tv_me;
     struct tv_regs *r = t->cpu->regs;
+    if (vm->debug && debug_fault(vm, x->addr, x->error)) return;
     pthread_mutex_lock(&vm->mm);
     enum fault f = x->error & 8 ? FAULT_MAPERR : mem_fault(vm, x->addr, x->error);
     pthread_mutex_unlock(&vm->mm);
@@ -381,7 +382,9 @@ static void on_exception(struct tv_vm *vm, const struct tv_exit *x) {
     switch (x->vector) {
     case 0: sig_fault(vm, SIGFPE, FPE_INTDIV, rip); break;
     case 1: sig_fault(vm, SIGTRAP, tv_me->cpu->regs->rflags & 0x100 ? TRAP_TRACE : TRAP_BRKPT, rip); break;
-    case 3: sig_fault(vm, SIGTRAP, SI_KERNEL, 0); break;
+    case 3:
+        if (!vm->debug || !debug_trap(vm)) sig_fault(vm, SIGTRAP, SI_KERNEL, 0);
+        break;
     case 6:
         if (!refused_call(vm, rip)) sig_fault(vm, SIGILL, ILL_ILLOPN, rip);
         else sig_fault(vm, SIGSEGV, SI_KERNEL, 0);
@@ -435,11 +438,13 @@ int tv_run(struct tv_vm *vm, struct tv_stop *stop) {
     tv_me = t;
     sig_start(vm);
     if (vm->flags & TV_F_OWN && !vm->shown) proc_show(vm);
+    if (vm->keep[KEEP_DEBUG] >= 0 && !vm->debug) debug_start(vm, DEBUG_STARTED, 0);
     if (!proc_ended(t->proc)) thread_loop(vm);
     pthread_mutex_lock(&vm->lock);
     while (t->gone && !vm->proc->end.kind && !vm->notices) pthread_cond_wait(&vm->changed, &vm->lock);
     pthread_mutex_unlock(&vm->lock);
     bool over = proc_ended(t->proc); /* once: another thread may end it now, after a notice */
+    if (over && vm->debug) debug_end(vm, t->proc);
     if (over) thread_end_all(vm);
     pthread_mutex_lock(&vm->lock);
     thread_merge(t);
@@ -496,6 +501,7 @@ void tv_destroy(struct tv_vm *vm) {
         sig_stop(vm);
         __atomic_store_n(&running, NULL, __ATOMIC_RELEASE);
     }
+    debug_stop(vm);
     pthread_mutex_lock(&vm->lock);
     if (vm->proc && vm->proc->threads) keepers_quit(vm, vm->proc->threads);
     while (vm->nkeepers && !vm->sharers) pthread_cond_wait(&vm->changed, &vm->lock);
@@ -506,6 +512,7 @@ void tv_destroy(struct tv_vm *vm) {
     pool_give(vm);
     if (vm->proc && vm->proc->threads) cpu_destroy(vm->proc->threads->cpu);
     if (vm->proc && vm->proc->threads) free(vm->proc->threads->held);
+    if (vm->proc && vm->proc->threads) free(vm->proc->threads->saved);
     if (vm->proc) free(vm->proc->threads);
     proc_free(vm->proc);
     cpu_vm_close(vm->hw);

@@ -1,0 +1,165 @@
+/* What threads of a debugged guest do: they tell an event and stand still, make a step, get the signal that the debugger chose. Steps
+ * are made by TF and the guest's own IDT: KVM_SET_GUEST_DEBUG does not work on every KVM. A call is one step. */
+#include "debug.h"
+
+#include <stdlib.h>
+
+#define TF 0x100u
+
+bool debug_on(const struct tv_vm *vm, const struct tv_proc *p) {
+    const struct tv_debug *d = vm->debug;
+    return d && d->engaged && !d->over && !p->let_go;
+}
+
+static struct tv_saved *own(struct tv_thread *t) { return t->saved ? t->saved : (t->saved = calloc(1, sizeof *t->saved)); }
+
+static bool tell(struct tv_vm *vm, int cause, uint64_t b, uint64_t c, const siginfo_t *info) {
+    struct tv_thread *t = tv_me;
+    struct tv_saved *s = own(t);
+    siginfo_t trap = {.si_signo = SIGTRAP, .si_code = cause == DEBUG_STEPPED ? TRAP_TRACE : SI_KERNEL};
+    if (!s || !debug_on(vm, t->proc)) return false;
+    if (!info) info = &trap;
+    s->info = *info;
+    s->orig_rax = cause == DEBUG_ENTRY || cause == DEBUG_RETURN ? b : ~0ull;
+    s->step = s->signal = 0;
+    s->stepped = false;
+    pthread_mutex_lock(&vm->lock);
+    t->stop = true; /* before it is told: the answer may let us go at once */
+    pthread_mutex_unlock(&vm->lock);
+    struct debug_msg m = {.op = DEBUG_STOP, .pid = t->proc->pid, .tid = t->tid, .a = (uint64_t)cause, .b = b, .c = c};
+    debug_event(vm, &m, info, sizeof *info);
+    return true;
+}
+
+void debug_tell(struct tv_vm *vm, int cause, uint64_t b, uint64_t c, const siginfo_t *info) {
+    if (!tell(vm, cause, b, c, info)) return;
+    thread_park(vm);
+    tv_me->attention = 1; /* what comes now: debug_attend() */
+}
+
+/* A signal that the program is about to get: the one that it does get, or 0. */
+int debug_signal(struct tv_vm *vm, siginfo_t *info) {
+    struct tv_thread *t = tv_me;
+    struct tv_saved *s = own(t);
+    int sig = info->si_signo;
+    if (!s || !debug_on(vm, t->proc) || vm->debug->pass & 1ull << (sig - 1)) return sig;
+    s->told = sig;
+    debug_tell(vm, DEBUG_SIGNAL, (uint64_t)sig, 0, info);
+    s->told = 0;
+    if (s->signal != sig) *info = (siginfo_t){.si_signo = s->signal}; /* SI_USER */
+    sig = s->signal;
+    s->signal = 0;
+    if (sig && s->step) s->stepped = true; /* at the first instruction of its handler */
+    return sig;
+}
+
+void debug_call(struct tv_vm *vm, int nr, bool entry) {
+    const struct tv_debug *d = vm->debug;
+    if (!d || !d->catches || nr < 0 || nr >= 512 || !(d->caught[nr / 8] & 1u << nr % 8)) return;
+    debug_tell(vm, entry ? DEBUG_ENTRY : DEBUG_RETURN, (uint64_t)nr, 0, NULL);
+}
+
+/* pushf would show the program our flag. */
+static bool pushes_flags(struct tv_vm *vm, gva rip) {
+    uint8_t b[2] = {0};
+    tv_copy_in(vm, b, rip, 2);
+    return b[0] == 0x9c || ((b[0] == 0x66 || (b[0] & 0xf0) == 0x40) && b[1] == 0x9c);
+}
+
+bool debug_one(struct tv_vm *vm) {
+    struct tv_thread *t = tv_me;
+    struct tv_regs *r = t->cpu->regs;
+    struct tv_exit x;
+    bool traced = r->rflags & TF, pushes = !traced && pushes_flags(vm, r->rip);
+    gva rip = r->rip;
+    r->rflags |= TF;
+    cpu_run(t->cpu, &x);
+    if (!traced) r->rflags &= ~(uint64_t)TF;
+    t->stats.exits++;
+    if (x.kind == CPU_EXCEPTION && x.vector == 1) {
+        uint16_t flags;
+        if (pushes && !tv_copy_in(vm, &flags, r->rsp, 2)) {
+            flags &= (uint16_t)~TF;
+            tv_copy_out(vm, r->rsp, &flags, 2);
+        }
+        return PG_DOWN(r->rip) != TV_SYS_LSTAR; /* the second half of a `syscall` that is not patched */
+    }
+    vm_exit(vm, &x);
+    if (x.kind == CPU_CALL || x.kind == CPU_TRAP) return !t->restart;
+    return r->rip != rip; /* a handler */
+}
+
+/* tv_me ran into 0xCC: is it ours? */
+bool debug_trap(struct tv_vm *vm) {
+    struct tv_thread *t = tv_me;
+    gva at = t->cpu->regs->rip - 1;
+    pthread_mutex_lock(&vm->mm);
+    bool ours = break_at(vm, at);
+    pthread_mutex_unlock(&vm->mm);
+    if (!ours) return false;
+    t->cpu->regs->rip = at;
+    if (debug_on(vm, t->proc)) {
+        debug_tell(vm, DEBUG_TRAP, 0, 0, NULL);
+        return true;
+    }
+    break_lift(vm, at, true); /* a process that shares the memory, and that nobody debugs */
+    while (!debug_one(vm) && !t->attention && !proc_ended(t->proc)) { }
+    break_lift(vm, at, false);
+    return true;
+}
+
+static void step(struct tv_vm *vm, struct tv_saved *s) {
+    s->stepped |= debug_one(vm);
+    gva rip = tv_me->cpu->regs->rip;
+    if (s->stepped && rip >= s->lo && rip < s->hi && !break_at(vm, rip)) s->stepped = false;
+}
+
+void debug_attend(struct tv_vm *vm) {
+    struct tv_thread *t = tv_me;
+    debug_asked(vm);
+    if (t->stop) thread_park(vm);
+    struct tv_saved *s = t->saved;
+    while (vm->debug && s && !proc_ended(t->proc) && !t->gone) {
+        if (s->signal) {
+            siginfo_t info = {.si_signo = s->signal};
+            if (s->info.si_signo == s->signal) info = s->info;
+            s->signal = 0;
+            if (s->step) s->stepped = true;
+            sig_give(vm, &info);
+        }
+        if (!s->step) return;
+        if (s->stepped) {
+            debug_tell(vm, DEBUG_STEPPED, 0, 0, NULL);
+            if (!debug_on(vm, t->proc)) s->step = 0;
+            return;
+        }
+        if (t->attention || t->restart || t->stop) { t->attention = 1; return; }
+        step(vm, s);
+    }
+    if (t->gone && s && s->step && vm->debug) {
+        struct debug_msg m = {.op = DEBUG_GONE, .pid = t->proc->pid, .tid = t->tid};
+        debug_event(vm, &m, NULL, 0);
+    }
+}
+
+/* The thread waits for the process that shares its memory, which waits for the debugger. */
+void debug_vfork(struct tv_vm *vm, pid_t pid, bool done) {
+    if (done) {
+        thread_held(vm, false);
+        debug_tell(vm, DEBUG_VFORK_DONE, (uint64_t)pid, 0, NULL);
+    } else {
+        tell(vm, DEBUG_VFORK, (uint64_t)pid, 0, NULL);
+        thread_held(vm, true);
+    }
+}
+
+void debug_fork(struct tv_vm *vm, pid_t pid) { debug_tell(vm, DEBUG_FORK, (uint64_t)pid, 0, NULL); }
+
+/* How the process ends, before it does. */
+void debug_end(struct tv_vm *vm, const struct tv_proc *p) {
+    const struct tv_stop *e = &p->end;
+    struct debug_msg m = {.op = DEBUG_END, .pid = p->pid, .a = e->kind == TV_EXITED ? TV_EXITED : TV_SIGNALLED, .b = (uint64_t)e->status};
+    if (e->kind == TV_KILLED) m.b = SIGSYS;
+    else if (e->kind == TV_FAILED) m.b = SIGKILL;
+    if (!vm->debug->over && !p->let_go) debug_event(vm, &m, NULL, 0);
+}
