@@ -28,7 +28,7 @@ $(VENV)/installed: $(VENV)/made $(CORE) setup.py bin/torov $(wildcard torov/*.py
 	@touch $@
 
 $(VENV)/testing: $(VENV)/made
-	@scripts/need.sh static-libc musl-gcc fpc strace objdump xz npm mkfs.ext4 git perl bash ps bwrap redis-server sqlite3 python-tests
+	@scripts/need.sh static-libc musl-gcc fpc gdb go strace objdump xz npm mkfs.ext4 git perl bash ps bwrap redis-server sqlite3 python-tests
 	@$(BIN)/python -m pip install -q --disable-pip-version-check ".[test]"
 	@touch $@
 

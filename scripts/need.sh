@@ -13,6 +13,7 @@ for name in "$@"; do
         static-libc) echo 'int main(void){return 0;}' | gcc -static -x c -o /dev/null - 2>/dev/null || packages="$packages libc6-dev gcc" ;;
         musl-gcc) command -v musl-gcc >/dev/null || packages="$packages musl-tools" ;;
         fpc) command -v fpc >/dev/null || packages="$packages fp-compiler fp-units-rtl" ;;
+        go) command -v go >/dev/null || packages="$packages golang-go" ;;
         mkfs.ext4) PATH="$PATH:/usr/sbin:/sbin" command -v mkfs.ext4 >/dev/null || packages="$packages e2fsprogs" ;;
         npm) command -v npm >/dev/null || packages="$packages npm" ;;
         qemu) command -v qemu-system-x86_64 >/dev/null || packages="$packages qemu-system-x86" ;;

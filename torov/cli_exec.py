@@ -12,6 +12,7 @@ from torov.errors import LoadError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from torov.coredump import Cores
     from torov.policy import Policy
     from torov.vmm.machine import Machine, Stop
 
@@ -26,6 +27,7 @@ OPTIONS = (
     ("--jail", "", "confine the monitor: no network, the host's files read-only, own processes (docs/isolation.md)"),
     ("--no-seccomp", "", "with --policy or --jail: do not filter the monitor's own system calls"),
     ("--audit", "FILE", "append what the policy refused, logged, asked or delegated to FILE, one JSON object a line"),
+    ("--core", "[=FILE]", "if a signal ends it, leave a core file; default: core.%p, %p is the process (docs/core-dumps.md)"),
     ("--explain", "", "after the end, print which rules decided what, and how often, to stderr"),
     ("--stats", "", "after the end, print exits, syscalls by name, patched and trapped hits and times to stderr"),
     ("--layout", "", "before the start, print the guest's memory layout to stderr"),
@@ -36,7 +38,7 @@ OPTIONS = (
     ("--stack", "SIZE", "size of the stack, as 8M; default: ulimit -s"),
     ("--help", "", "show this and exit"),
 )
-"""Long name, the name of its value or "", and what it does."""
+"""Long name, the name of its value or "", in brackets and with its = if it may be left out; and what it does."""
 
 EPILOG = """\
 Exit status: the program's own; 128+n after signal n; 125 if torov itself fails, 126 if the file cannot be run,
@@ -61,8 +63,9 @@ def show(text: str) -> None:
 
 
 def _exec_help() -> str:
-    width = max(len(f"{name} {value}") for name, value, _ in OPTIONS)
-    rows = "\n".join(f"  {f'{name} {value}':<{width}}  {text}" for name, value, text in OPTIONS)
+    words = [(f"{name}{value}" if value.startswith("[") else f"{name} {value}", text) for name, value, text in OPTIONS]
+    width = max(len(word) for word, _ in words)
+    rows = "\n".join(f"  {word:<{width}}  {text}" for word, text in words)
     return (
         "Usage: torov exec [OPTION...] FILE [OPTION...] [-- ARG...]\n\n"
         "Run the executable FILE as a virtual machine; everything after -- is its own.\n\n"
@@ -90,7 +93,9 @@ class _ExecWords:
             name, equals, value = word.partition("=")
             name = {"-h": "--help", "-q": "--quiet", "-p": "--policy"}.get(name, name)
             if name in valued:
-                if valued[name] and not equals:
+                if valued[name].startswith("["):
+                    pass  # the value may be left out
+                elif valued[name] and not equals:
                     value = next(rest, "")
                     if not value:
                         raise UsageError(f"{name} needs a value: {name} {valued[name]}")
@@ -166,14 +171,18 @@ def run_exec(words: list[str]) -> int:
 
         log = Log(given.get("--audit"))
     held: dict[str, int] = {}
-    around = None
+    around, cores = None, None
     if policy or "--jail" in given:
         from torov.jail import Around
 
-        around = Around(policy, "--jail" in given, "--no-seccomp" not in given, log is not None)
+        has = ("audit",) * (log is not None) + ("core",) * ("--core" in given)
+        around = Around(policy, "--jail" in given, "--no-seccomp" not in given, has)
         if around.closed and ("--stats" in given or log):
             _warm()
-        ended = around.enter(image, loader, [*([log.socket] if log else []), *([tty] if tty else []), *delegates])
+        if "--core" in given:
+            cores = _cores(given["--core"], around.closed)
+        along = [*([log.socket] if log else []), *([tty] if tty else []), *([cores.descriptor] if cores else []), *delegates]
+        ended = around.enter(image, loader, along)
         if ended is not None:  # this is the supervisor
             if ended[0]:
                 say(f"{file}: {ended[0]}")
@@ -181,6 +190,8 @@ def run_exec(words: list[str]) -> int:
         if around.image is not None:
             image, loader, held = around.image, around.loader, around.held
         flags |= around.flags
+    elif "--core" in given:
+        cores = _cores(given["--core"], False)
     machine = Machine(
         image,
         exe,
@@ -202,6 +213,7 @@ def run_exec(words: list[str]) -> int:
         runner=held.get("runner", 0),
         shared=around.shared if around else 0,
         limits=around.limits if around else None,
+        core=cores.target if cores else (0, ""),
     )
     # not closed: the end of this process, which is next, takes the VM and its memory in one go
     if "--layout" in given:
@@ -209,10 +221,11 @@ def run_exec(words: list[str]) -> int:
     if around:
         around.seal(machine)
     stop = machine.run(None if "--quiet" in given else lambda notice: _notice(notice, source))
+    dumped = stop.dumped(cores.directory if cores else "")
     if stop.kind == KILLED:
-        say(f"killed {file}: {stop.text}: {stop.label or f'not allowed by {source}'}")
-    elif stop.kind == SIGNALLED and stop.code > 0 and "--quiet" not in given:
-        _fault(file, stop)
+        say(f"killed {file}: {stop.text}: {stop.label or f'not allowed by {source}'}{dumped}")
+    elif stop.kind == SIGNALLED and stop.text:
+        say(f"{file}: {stop.text}{dumped}")
     if log:
         lines = log.finish(machine, read="--explain" in given)
         if "--explain" in given:
@@ -253,6 +266,12 @@ def _delegates(policy: Policy) -> list[int]:
     from torov.delegate import connect
 
     return connect(policy.delegates, {name: words.get("socket", "") for name, words in policy.delegates.items()})
+
+
+def _cores(pattern: str, closed: bool) -> Cores:
+    from torov.coredump import Cores
+
+    return Cores(pattern, closed)
 
 
 def _explain(lines: list[dict[str, object]], as_json: bool) -> None:
@@ -296,14 +315,6 @@ def _notice(notice: Stop, source: str) -> None:
         say(f"a syscall was made from {notice.address:#x}, which is no instruction of the program ({notice.text})")
     else:
         say(f"the host's vDSO cannot be used ({_errno_name(notice.errno)}): reading the time costs an exit")
-
-
-def _fault(file: str, stop: Stop) -> None:
-    import _signal  # type: ignore[import-not-found]  # built in: in a jail there is no file to import
-
-    names = {value: name for name, value in vars(_signal).items() if name.startswith("SIG") and not name.startswith("SIG_")}
-    name = names.get(stop.status, f"signal {stop.status}")
-    say(f"{file}: {name} at {stop.rip:#x}, address {stop.address:#x}")
 
 
 def _print_layout(machine: Machine, as_json: bool) -> None:

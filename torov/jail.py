@@ -243,7 +243,7 @@ class Around:
         policy: of the run, or None for the built-in one.
         wanted: --jail was given.
         filtered: --no-seccomp was not.
-        audited: there is an audit log.
+        has: what the run has besides, as torov.seccomp.load().
 
     Fields:
         closed: nothing can be imported once enter() has returned.
@@ -255,7 +255,7 @@ class Around:
 
     __slots__ = ("_dynamic", "_filters", "_policy", "_rules", "closed", "flags", "held", "image", "loader", "plan", "shared")
 
-    def __init__(self, policy: Policy | None, wanted: bool, filtered: bool, audited: bool = False) -> None:
+    def __init__(self, policy: Policy | None, wanted: bool, filtered: bool, has: tuple[str, ...] = ()) -> None:
         from torov import landlock
         from torov.prepare import interpreter_of
         from torov.vmm.machine import RUNNER
@@ -270,7 +270,7 @@ class Around:
         if filtered:
             from torov import kept
 
-            self._filters = kept.filters(policy or kept.builtin(), audited, self._dynamic)
+            self._filters = kept.filters(policy or kept.builtin(), has, self._dynamic)
         self.closed = bool(self._filters) or self._rules is not None or (self.plan is not None and self.plan.supervised)
         self.image: int | None = None
         self.loader: int | None = None

@@ -34,17 +34,17 @@ def builtin() -> Policy:
     return made
 
 
-def filters_key(audited: bool, dynamic: bool) -> str:
+def filters_key(has: tuple[str, ...], dynamic: bool) -> str:
     """The name under which filters are kept; arguments as torov.seccomp.load()."""
-    return f"{key('seccomp')}{'-audit' * audited}{'-loader' * dynamic}"
+    return f"{key('seccomp')}{''.join(f'-{name}' for name in has)}{'-loader' * dynamic}"
 
 
-def filters(policy: Policy, audited: bool, dynamic: bool) -> dict[str, bytes]:
+def filters(policy: Policy, has: tuple[str, ...], dynamic: bool) -> dict[str, bytes]:
     """The filters on the monitor, "start" and "run"; arguments and errors as torov.seccomp.load()."""
-    name = filters_key(audited, dynamic)
+    name = filters_key(has, dynamic)
     start, run = policy.extra.get(f"{name}-start"), policy.extra.get(f"{name}-run")
     if start is not None and run is not None:
         return {"start": start, "run": run}
     from torov import seccomp
 
-    return seccomp.load(policy, audited, dynamic)
+    return seccomp.load(policy, has, dynamic)

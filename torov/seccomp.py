@@ -63,7 +63,7 @@ class Need:
     Fields:
         when: "run": always; "start": until the guest runs; else a feature that the policy allows: "files" (a call with a path),
             "open", "fd" (lists of descriptors), "threads", "processes", "exec", "ask", "delegates"; or what the run has:
-            "audit" (a log), "loader" (torov-runner is not static, and the policy allows exec).
+            "audit" (a log), "core" (core files), "loader" (torov-runner is not static, and the policy allows exec).
         names: the calls.
         tests: conditions on arguments, all of which hold.
         why: the reason.
@@ -137,6 +137,10 @@ NEEDS: tuple[Need, ...] = (
     Need("fd", "newfstatat fstat fstatfs readlink", "which descriptor is a list of descriptors"),
     Need("audit", "sendto", "lines of the audit log", (3, EQ, 0x4000, 0), (4, EQ, 0, 0), (5, EQ, 0, 0)),
     Need("audit", "poll recvmsg read lseek newfstatat fstat", "the log is read again at the end, for --explain"),
+    Need("core", "socketpair", "a core file goes to the process that writes it, by a socket of its own", (0, EQ, 1, 0)),
+    Need("core", "sendmsg recvmsg", "that socket's other end, and the answer"),
+    Need("core", "sendto", "the core file", (3, EQ, 0x4000, 0), (4, EQ, 0, 0), (5, EQ, 0, 0)),
+    Need("core", "mincore", "which memory was touched"),
     Need("delegates", "getrandom sendmsg recvmsg", "a request to a delegate, and its answer"),
     Need("delegates", "socketpair", "the answer's own way", (0, EQ, 1, 0)),
     Need("ask", "read write", "the question and its answer"),
@@ -170,12 +174,12 @@ def builtin() -> Policy:
     return kept.builtin()
 
 
-def load(policy: Policy, audited: bool = False, dynamic: bool = False) -> dict[str, bytes]:
+def load(policy: Policy, has: tuple[str, ...] = (), dynamic: bool = False) -> dict[str, bytes]:
     """The filters of a policy: kept ones, or new ones.
 
     Args:
         policy: of the run.
-        audited: there is an audit log.
+        has: what the run has besides: "audit", "core".
         dynamic: torov-runner is not static.
 
     Returns:
@@ -186,10 +190,10 @@ def load(policy: Policy, audited: bool = False, dynamic: bool = False) -> dict[s
     """
     from torov import kept
 
-    key = kept.filters_key(audited, dynamic)
+    key = kept.filters_key(has, dynamic)
     start, run = policy.extra.get(f"{key}-start"), policy.extra.get(f"{key}-run")
     if start is None or run is None:
-        made = filters(policy.actions, policy.program, audited, dynamic)
+        made = filters(policy.actions, policy.program, has, dynamic)
         start, run = made["start"], made["run"]
         policy.extra[f"{key}-start"] = start
         policy.keep(f"{key}-run", run)
@@ -231,18 +235,18 @@ def features(calls: Iterable[Call], program: bytes) -> set[str]:
 
 
 def rules(
-    actions: bytes, program: bytes, phase: str, audited: bool = False, dynamic: bool = False
+    actions: bytes, program: bytes, phase: str, has: tuple[str, ...] = (), dynamic: bool = False
 ) -> Iterator[tuple[int, tuple[Test, ...]]]:
     """What one phase allows: number of a call and conditions on its arguments; what no pair allows is refused.
 
     Args:
         actions, program: of a Policy.
         phase: "start" or "run".
-        audited: there is an audit log.
+        has: what the run has besides: "audit", "core".
         dynamic: torov-runner is not static.
     """
     calls = _allowed(actions)
-    have = features(calls, program) | ({"audit"} if audited else set())
+    have = features(calls, program) | set(has)
     if dynamic and "exec" in have:
         have |= {"loader"}
     if phase == "start":
@@ -326,9 +330,9 @@ def _alternatives(conds: list[tuple[int, ...]], program: bytes) -> list[tuple[Te
     return [tuple(tests.values()) for tests in found]
 
 
-def filters(actions: bytes, program: bytes = b"", audited: bool = False, dynamic: bool = False) -> dict[str, bytes]:
+def filters(actions: bytes, program: bytes = b"", has: tuple[str, ...] = (), dynamic: bool = False) -> dict[str, bytes]:
     """Make both filters; arguments as rules(), result and errors as load()."""
-    phases = {phase: list(rules(actions, program, phase, audited, dynamic)) for phase in ("start", "run")}
+    phases = {phase: list(rules(actions, program, phase, has, dynamic)) for phase in ("start", "run")}
     return {phase: _compiled(allowed, phase == "run") for phase, allowed in phases.items()}
 
 

@@ -42,7 +42,7 @@ def _text(raw: Any) -> str:
 
 
 def _stop(raw: Any) -> Stop:
-    return Stop(raw, _text(raw.text), _text(raw.label))
+    return Stop(raw, _text(raw.text), _text(raw.label), os.fsdecode(_ffi.string(raw.core)))
 
 
 def _check(stop: Any) -> None:
@@ -95,6 +95,8 @@ class Machine:
         debug: socket that leads to a debugger (torov.gdb); it is taken over. 0 for none.
         tty: descriptor of the terminal for the action "ask"; it is taken over. 0 for none.
         start: link-time address of the first instruction, in place of the program's entry; 0: the entry.
+        core: directory of core files (O_PATH) and the name in it, with %p for the process; or the socket of core_start() and an
+            empty name. The descriptor is taken over; 0 for none.
         strict: strict mode's table of the program (torov.strict); empty: not strict.
         delegates: sockets of the components that the policy delegates calls to, in its order; they are taken over.
 
@@ -128,6 +130,7 @@ class Machine:
         kvm: int = 0,
         runner: int = 0,
         shared: int = 0,
+        core: tuple[int, str] = (0, ""),
         limits: Mapping[str, int] | None = None,
         debug: int = 0,
     ) -> None:
@@ -162,6 +165,7 @@ class Machine:
         spec.helper_env = vector(_helper_environment())
         self._stop = _ffi.new("struct tv_stop *")
         spec.kvm_fd, spec.runner_fd, spec.shared_fd, spec.debug_fd = kvm, runner, shared, debug
+        spec.core_fd, spec.core_name = core[0], text(core[1])
         most = limits or {}
         spec.most_memory, spec.most_threads = most.get("memory", 0), most.get("threads", 0)
         spec.file_size, spec.descriptors = most.get("file-size", 0), most.get("descriptors", 0)
@@ -288,6 +292,25 @@ def audit_start(file: int) -> int:
     sock = int(_lib.tv_audit_start(file))
     if sock < 0:
         raise MachineError("audit log", -sock)
+    return sock
+
+
+def core_start(directory: int, name: str) -> int:
+    """Start the process that writes core files for a monitor that may not.
+
+    Args:
+        directory: descriptor of where to write (O_PATH is enough); the caller closes it.
+        name: of the files, with %p for the process.
+
+    Returns:
+        The socket for Machine(core=...).
+
+    Raises:
+        MachineError: the host refused it.
+    """
+    sock = int(_lib.tv_core_start(directory, os.fsencode(name)))
+    if sock < 0:
+        raise MachineError("core files", -sock)
     return sock
 
 

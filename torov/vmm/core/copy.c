@@ -85,6 +85,8 @@ int tv_copy_out(struct tv_vm *vm, gva dst, const void *src, uint64_t len) {
     return movs(vm->mem.base + dst, src, len) ? -EFAULT : 0;
 }
 
+int tv_copy_host(void *dst, const void *src, uint64_t len) { return movs(dst, src, len) ? -EFAULT : 0; }
+
 int tv_store16(struct tv_vm *vm, gva dst, uint16_t value) {
     if (!inside(vm, dst, 2)) return -EFAULT;
     return store(vm->mem.base + dst, value) ? -EFAULT : 0;

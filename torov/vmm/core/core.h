@@ -28,8 +28,11 @@ struct tv_stop {
     uint64_t addr; /* fault address, or the place of the syscall */
     uint64_t rip;
     char what[64];
-    char text[200];  /* TV_NOTE_DENIED, TV_NOTE_LOGGED, TV_KILLED: the call with its arguments */
+    char text[200];  /* TV_NOTE_DENIED, TV_NOTE_LOGGED, TV_KILLED: the call with its arguments; TV_SIGNALLED: the place, as main+0x1c */
     char label[120]; /* the rule that decided; empty: none did */
+    char core[256];  /* TV_SIGNALLED, TV_KILLED: name of the core file; empty: there is none */
+    uint64_t core_size; /* bytes, holes included */
+    int core_err;    /* why there is none, though it was asked for */
 };
 
 struct tv_stats {
@@ -91,6 +94,8 @@ struct tv_spec {
     uint32_t cpu_seconds;     /* RLIMIT_CPU */
     int debug_fd;             /* of torov/gdb: who debugs the guest; 0: nobody. Taken over */
     int runner_fd;            /* O_PATH of the runner, where its path will not be there; 0: none. Taken over */
+    int core_fd;              /* directory of core files (O_PATH), or the socket of tv_core_start(); 0: none. Taken over */
+    const char *core_name;    /* the name in that directory, with %p for the process; NULL or empty: it is a socket */
     uint32_t flags;           /* TV_F_* */
 };
 
@@ -130,6 +135,7 @@ int tv_layout(const struct tv_vm *vm, struct tv_region *out, int max);
 void tv_destroy(struct tv_vm *vm);
 int tv_audit_start(int file);
 int tv_audit_flush(struct tv_vm *vm, int *err); /* the file, or -1 */
+int tv_core_start(int dir, const char *pattern); /* a process that writes core files, for those that may not: its socket */
 int tv_policy_check(const void *program, uint32_t size);
 int tv_policy_asks(const void *program);
 int tv_policy_try(const void *program, uint32_t size, const int16_t *actions, int nr, const uint64_t *a, const void *structure,

@@ -113,6 +113,7 @@ static int64_t limit(struct tv_vm *vm, unsigned res, gva new, gva old) {
             if (want.max > was.max && geteuid() != 0) return -EPERM;
             memcpy(&vm->rlim[res], &want, sizeof want);
             vm->rlim_own |= 1u << res;
+            if (res == RLIMIT_CORE) { pthread_mutex_lock(&vm->lock); sig_core(vm); pthread_mutex_unlock(&vm->lock); }
         }
     }
     return old && tv_copy_out(vm, old, &was, sizeof was) ? -EFAULT : 0;

@@ -75,6 +75,7 @@ static int rebuild(struct tv_vm *vm, bool shared_fds) {
     p->pthreads = 0;
     p->alive = vm->next_cpu = 1;
     p->end.kind = 0;
+    p->left = NULL;
     if (p->sig->refs > 1) { /* CLONE_SIGHAND was between others */
         struct tv_sighand *own = malloc(sizeof *own);
         if (!own) return -ENOMEM;
@@ -151,8 +152,9 @@ void vm_run_to_end(struct tv_vm *vm) {
     }
     if (vm->debug) debug_end(vm, p);
     thread_end_all(vm);
+    dump_end(vm);
     if (!p->shares || p->end.kind == TV_KILLED) write_notices(vm);
-    if (p->end.kind == TV_FAILED || p->end.kind == TV_KILLED) note_write(vm, &p->end);
+    if (p->end.kind == TV_FAILED || p->end.kind == TV_KILLED || (p->end.kind == TV_SIGNALLED && (p->end.core[0] || p->end.core_err))) note_write(vm, &p->end);
     finish(vm);
 }
 

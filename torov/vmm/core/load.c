@@ -128,6 +128,7 @@ int load_image(struct tv_vm *vm, int fd, bool loader, const char **what) {
         if ((r = site_put(&vm->sites, traps[i].vaddr + bias, v))) goto out;
     }
     r = 0;
+    if (vm->flags & TV_F_SEALED) symbol_file(vm, loader, fd, size, plain ? 0 : h.body_off, plain ? size : h.body_size);
     if (loader) {
         vm->loader_base = bias;
         vm->loader_entry = h.entry + bias;

@@ -283,24 +283,24 @@ int64_t core_mremap(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     return at ? move(vm, old, old_len, at, new_len, v, false) : -ENOMEM;
 }
 
-/* Advice that changes what a host process may rely on is not passed on: 2 is noted (fork.c takes the memory away), 3 means
- * nothing here; poisoned pages would take memory from under the page tables. */
+/* Advice that changes what a host process may rely on is not passed on: 2 is noted (fork.c takes the memory away, coredump.c leaves it out); poisoned pages would take memory from under the page tables. */
 static const uint8_t advice_ok[26] = {[0] = 1, [1] = 1, [2] = 1, [3] = 1, [4] = 1, [8] = 1, [9] = 1, [10] = 2, [11] = 2,
-    [12] = 1, [13] = 1, [14] = 1, [15] = 1, [16] = 3, [17] = 3, [18] = 1, [19] = 1, [20] = 1, [21] = 1, [22] = 1, [23] = 1,
+    [12] = 1, [13] = 1, [14] = 1, [15] = 1, [16] = 2, [17] = 2, [18] = 1, [19] = 1, [20] = 1, [21] = 1, [22] = 1, [23] = 1,
     [24] = 1, [25] = 1};
 
 static int advise_piece(struct tv_vm *vm, gva start, gva end, uint64_t arg) {
     return madvise(host(vm, start), end - start, (int)arg) ? -errno : 0;
 }
 
-static int fork_piece(struct tv_vm *vm, gva start, gva end, uint64_t arg) {
+static int note_piece(struct tv_vm *vm, gva start, gva end, uint64_t arg) {
     struct tv_mem *m = &vm->mem;
     int r = vma_split(m, start);
     if (!r) r = vma_split(m, end);
     if (r) return r;
     size_t i = vma_lower(m, start);
-    if (arg == MADV_DONTFORK) m->vma[i].flags |= VMA_NOFORK;
-    else m->vma[i].flags &= (uint16_t)~VMA_NOFORK;
+    uint16_t flag = arg == MADV_DONTFORK || arg == MADV_DOFORK ? VMA_NOFORK : VMA_NODUMP;
+    if (arg == MADV_DONTFORK || arg == MADV_DONTDUMP) m->vma[i].flags |= flag;
+    else m->vma[i].flags &= (uint16_t)~flag;
     vma_merge(m, i, i + 1);
     return 0;
 }
@@ -311,8 +311,7 @@ int64_t core_madvise(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     if (advice >= sizeof advice_ok || !advice_ok[advice]) return -EINVAL;
     if (a[0] & PG_MASK || (a[1] && !len) || a[0] + len < a[0]) return -EINVAL;
     if (!len) return 0;
-    if (advice_ok[advice] == 3) return 0;
-    return over_range(vm, a[0], len, advice, advice_ok[advice] == 2 ? fork_piece : advise_piece, false);
+    return over_range(vm, a[0], len, advice, advice_ok[advice] == 2 ? note_piece : advise_piece, false);
 }
 
 static int sync_piece(struct tv_vm *vm, gva start, gva end, uint64_t arg) {

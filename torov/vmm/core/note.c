@@ -28,9 +28,13 @@ void note_write(const struct tv_vm *vm, const struct tv_stop *s) {
     } else if (s->kind == TV_KILLED) {
         add(&l, "killed "), add(&l, vm->exe), add(&l, ": "), add(&l, call);
         add(&l, s->label[0] ? ": " : ": not allowed by "), add(&l, why);
+    } else if (s->kind == TV_SIGNALLED) { /* of a process that leaves a core file */
+        add(&l, vm->exe), add(&l, " ("), add_number(&l, tv_me->proc->pid), add(&l, "): "), add(&l, s->text);
     } else {
         add(&l, s->what), add(&l, ": "), add(&l, error_name(s->err));
     }
+    if (s->core[0]) add(&l, "; core dumped to "), add(&l, s->core);
+    else if (s->core_err) add(&l, "; no core file: "), add(&l, error_name(s->core_err));
     add(&l, "\n");
     if (write(2, l.text, l.n) < 0) return;
 }

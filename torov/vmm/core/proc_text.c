@@ -31,6 +31,7 @@ static void add(struct proc_text *t, const void *p, size_t n) {
     memcpy(t->p + t->n, p, n);
     t->n += n;
 }
+void proc_add(struct proc_text *t, const void *p, size_t n) { add(t, p, n); }
 __attribute__((format(printf, 2, 3))) static void say(struct proc_text *t, const char *format, ...) {
     char line[8192];
     va_list ap;

@@ -130,12 +130,13 @@ int sig_kick(const struct tv_thread *t) {
 }
 
 static bool noting; /* every signal, for a debugger */
+static uint64_t dumped; /* signals whose core file is the monitor's to write */
 static uint64_t changed; /* dispositions of the host process that are not as we found them */
 
 /* A process that shares its parent's memory must not die anywhere: it might hold a lock of ours. */
 static void mirror(const struct tv_proc *p, int sig) {
     const struct tv_sigaction *act = &p->sig->act[sig];
-    uint64_t handler = act->handler, noted = p->shares || noting ? ~(IGNORED | STOPPING) : NOTED_DEFAULT;
+    uint64_t handler = act->handler, noted = p->shares || noting ? ~(IGNORED | STOPPING) : NOTED_DEFAULT | dumped;
     if (BIT(sig) & (FAULTS | UNBLOCKABLE)) return;
     changed |= BIT(sig);
     struct host_act h = {.handler = handler == 1 ? SIG_IGN : SIG_DFL};
@@ -167,19 +168,31 @@ void sig_first(struct tv_vm *vm) {
     sys6(14, SIG_SETMASK, 0, (uintptr_t)&tv_me->sigmask, 8, 0, 0);
 }
 
+/* A core file can be asked for at any time: setrlimit(2). */
+void sig_core(struct tv_vm *vm) {
+    uint64_t now = 0;
+    for (int s = 1; s < 32 && dump_wanted(vm); s++)
+        if (dump_signal(s) && !(BIT(s) & FAULTS)) now |= BIT(s);
+    uint64_t other = now ^ dumped;
+    dumped = now;
+    for (int s = 1; s < 32 && other && active; s++)
+        if (other & BIT(s)) mirror(tv_me->proc, s);
+}
+
 /* Only what differs is set, and given back: a start should not cost 200 system calls. */
 void sig_start(struct tv_vm *vm) {
     if (active) { /* it goes on after a notice */
         if (!tv_me->noted) host_mask(tv_me->sigmask);
         return;
     }
+    sig_core(vm);
     active = true;
     sys6(14, SIG_SETMASK, 0, (uintptr_t)&saved_mask, 8, 0, 0);
     for (int s = 1; s <= 64; s++) {
         if (BIT(s) & (UNBLOCKABLE | FAULTS)) continue;
         uint64_t want = tv_me->proc->sig->act[s].handler;
         if (!(changed & BIT(s))) sys6(13, (uint64_t)s, 0, (uintptr_t)&saved[s], 8, 0, 0);
-        if (want > 1 || BIT(s) & NOTED_DEFAULT || saved[s].handler != (void *)want) mirror(tv_me->proc, s);
+        if (want > 1 || BIT(s) & (NOTED_DEFAULT | dumped) || saved[s].handler != (void *)want) mirror(tv_me->proc, s);
     }
     host_mask(tv_me->sigmask);
 }
@@ -208,9 +221,19 @@ void sig_stop(struct tv_vm *vm) {
     sys6(14, SIG_SETMASK, (uintptr_t)&saved_mask, 0, 8, 0, 0);
 }
 
+static void end_by(struct tv_vm *vm, const siginfo_t *info, gva addr) {
+    struct tv_stop end = {.kind = TV_SIGNALLED, .status = info->si_signo, .code = info->si_code, .addr = addr, .rip = tv_me->cpu->regs->rip,
+                          .nr = (int)tv_me->fault_vector, .err = (int)tv_me->fault_error};
+    if (!vm_end(vm, end)) return;
+    tv_me->proc->died = *info;
+    tv_me->proc->died_sp = tv_me->cpu->regs->rsp;
+}
+
 void sig_end(struct tv_vm *vm, int sig, int code, gva addr) {
-    vm_end(vm, (struct tv_stop){.kind = TV_SIGNALLED, .status = sig, .code = code, .addr = addr, .rip = tv_me->cpu->regs->rip,
-                                .nr = (int)tv_me->fault_vector});
+    siginfo_t info = {.si_signo = sig, .si_code = code};
+    if (code > 0) info.si_addr = (void *)(uintptr_t)addr;
+    else info.si_pid = getpid(), info.si_uid = getuid();
+    end_by(vm, &info, addr);
 }
 
 static struct tv_sigaction action(struct tv_vm *vm, int sig) { /* whole: another thread may be at sigaction(2) */
@@ -234,7 +257,7 @@ static void deliver(struct tv_vm *vm, const siginfo_t *info, const struct tv_reg
     if (act.handler <= 1) {
         if (!forced && (act.handler == 1 || BIT(sig) & IGNORED)) return;
         if (!forced && BIT(sig) & STOPPING) { kill(getpid(), SIGSTOP); return; }
-        sig_end(vm, sig, info->si_code, forced ? (uintptr_t)info->si_addr : 0);
+        end_by(vm, info, forced ? (uintptr_t)info->si_addr : 0);
         return;
     }
     if (frame_push(vm, &act, info, tv_me->sigmask, regs)) {

@@ -11,7 +11,7 @@
 
 #define MAGIC 0x31767274u
 #define STACK_MOST (64ull << 20) /* of a stack without a limit, as in place_stack() */
-struct blob { /* strings follow: exe, execfn, cache, version, python, runner, then the three lists */
+struct blob { /* strings follow: exe, execfn, cache, version, python, runner, core_name, then the three lists */
     uint32_t magic, flags;
     int32_t image, loader, kvm;
     uint32_t cpuid; /* bytes behind this */
@@ -35,7 +35,7 @@ int spec_pack(struct tv_vm *vm, struct tv_packed *out, int image, int loader, in
               size_t argv_bytes, size_t nargv, const char *envp, size_t envp_bytes, size_t nenvp) {
     const struct tv_helper *h = &vm->helper;
     struct blob b = {.magic = MAGIC, .flags = vm->flags & 0xffff, .image = image, .loader = loader, .strict = strict, .kvm = vm->hw->kvm, .nargv = (uint32_t)nargv, .nenvp = (uint32_t)nenvp};
-    const char *strings[] = {exe, execfn, h->cache, h->version, h->python, h->runner};
+    const char *strings[] = {exe, execfn, h->cache, h->version, h->python, h->runner, vm->core_name};
     const void *cpuid = cpu_known(&b.cpuid);
     memcpy(b.actions, vm->actions, sizeof b.actions);
     memcpy(b.rlim, vm->rlim, sizeof b.rlim);
@@ -109,12 +109,12 @@ int tv_runner(int fd) {
     if (b->cpuid > (size_t)st.st_size - sizeof *b || b->program > (size_t)st.st_size - sizeof *b - b->cpuid) return 125;
     cpu_know(b + 1, b->cpuid);
     char *at = (char *)(b + 1) + b->cpuid + b->program, *end = (char *)b + st.st_size;
-    const char **fixed = list(&at, end, 6);
+    const char **fixed = list(&at, end, 7);
     s.helper_env = list(&at, end, b->nhelper);
     s.argv = list(&at, end, b->nargv);
     s.envp = list(&at, end, b->nenvp);
     if (!fixed || !s.helper_env || !s.argv || !s.envp || end[-1]) return 125;
-    s.exe = fixed[0], s.execfn = fixed[1], s.cache = fixed[2], s.cache_version = fixed[3], s.python = fixed[4], s.runner = fixed[5];
+    s.exe = fixed[0], s.execfn = fixed[1], s.cache = fixed[2], s.cache_version = fixed[3], s.python = fixed[4], s.runner = fixed[5], s.core_name = fixed[6];
     s.image_fd = b->image;
     s.loader_fd = b->loader;
     s.kvm_fd = b->kvm;
@@ -123,6 +123,7 @@ int tv_runner(int fd) {
     s.program_size = b->program;
     s.shared_fd = b->keep[KEEP_SHARED];
     s.debug_fd = b->keep[KEEP_DEBUG];
+    s.core_fd = b->keep[KEEP_CORE];
     s.runner_fd = b->flags & TV_F_SEALED ? b->keep[KEEP_RUNNER] : 0;
     s.audit_fd = b->keep[KEEP_AUDIT], s.tty_fd = b->keep[KEEP_TTY];
     memcpy(s.delegate_fd, b->keep + KEEP_DELEGATE, sizeof s.delegate_fd);

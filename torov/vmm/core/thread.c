@@ -89,6 +89,7 @@ bool vm_end(struct tv_vm *vm, struct tv_stop end) {
     pthread_mutex_lock(&vm->lock);
     bool first = !p->end.kind;
     if (first) { /* kind last: proc_ended() looks without the lock */
+        p->culprit = tv_me->tid;
         memcpy((char *)&p->end + sizeof end.kind, (char *)&end + sizeof end.kind, sizeof end - sizeof end.kind);
         __atomic_store_n(&p->end.kind, end.kind, __ATOMIC_RELEASE);
     }
@@ -159,7 +160,9 @@ void thread_loop(struct tv_vm *vm) {
         vm_exit(vm, &x);
         if (t == t->proc->threads && __atomic_load_n(&vm->notices, __ATOMIC_RELAXED)) return;
     }
-    if (!t->gone) robust(vm); /* exit_group(2) or a signal: every thread leaves its locks */
+    if (t->gone) return;
+    dump_leave(vm);
+    robust(vm); /* exit_group(2) or a signal: every thread leaves its locks */
 }
 
 /* The kernel's part of a thread's end: its clear_tid. */

@@ -61,7 +61,8 @@ enum {
     VMA_VDSO = 32,
     VMA_WRITTEN = 64, /* was writable at some time */
     VMA_IMAGE = 128,
-    VMA_NOFORK = 256  /* MADV_DONTFORK */
+    VMA_NOFORK = 256, /* MADV_DONTFORK */
+    VMA_NODUMP = 512  /* MADV_DONTDUMP */
 };
 
 struct tv_mem {
@@ -172,6 +173,10 @@ struct tv_proc {
     pid_t pid;
     struct tv_sighand *sig;
     struct tv_stop end;        /* kind != 0: ended */
+    pid_t culprit;             /* the thread that ended it */
+    siginfo_t died;            /* of the signal that did */
+    gva died_sp;
+    struct tv_left *left;      /* coredump.c */
     struct tv_thread *threads; /* the first is the leader */
     int alive, pthreads;
     struct tv_cpu *idle[64];   /* a vCPU is used by the process that made it: descriptors are a process's */
@@ -188,7 +193,9 @@ struct tv_proc {
 /* What hidden descriptors may be, since a link in /proc that the guest makes a path of can lead to them: sockets and KVM's,
  * which cannot be opened again, and O_PATH ones that show nothing which the guest must not read. */
 #define DELEGATES TV_DELEGATES
-enum { KEEP_RUNNER, KEEP_AUDIT, KEEP_TTY, KEEP_SHARED, KEEP_DEBUG, KEEP_DELEGATE, KEEP_COUNT = KEEP_DELEGATE + DELEGATES };
+enum { KEEP_RUNNER, KEEP_AUDIT, KEEP_TTY, KEEP_SHARED, KEEP_DEBUG, KEEP_CORE, KEEP_DELEGATE, KEEP_COUNT = KEEP_DELEGATE + DELEGATES };
+
+struct tv_file { void *map; uint64_t size, body, length; }; /* symbol.c: body: where the ELF file begins */
 
 struct tv_helper { char *cache, *version, *python, *runner; char **envp; }; /* see struct tv_spec */
 
@@ -236,6 +243,8 @@ struct tv_vm {
     uint64_t auxv_size;
     bool shown;                /* proc_show() was called */
     char *interp;              /* path of PT_INTERP, or NULL */
+    struct tv_file file[2];    /* program and interpreter, where they are out of reach later */
+    char core_name[256];       /* what a core file is called in the directory KEEP_CORE; empty: it is a socket */
     uint64_t peak;             /* most bytes mapped that /proc has shown */
     uint64_t began;            /* tv_run(), for first_ns */
     struct tv_helper helper;
@@ -252,6 +261,7 @@ int tv_copy_in(struct tv_vm *vm, void *dst, gva src, uint64_t len);
 int tv_copy_out(struct tv_vm *vm, gva dst, const void *src, uint64_t len);
 int tv_store16(struct tv_vm *vm, gva dst, uint16_t value); /* one store, if dst is even */
 long tv_copy_str(struct tv_vm *vm, char *dst, gva src, size_t cap); /* length without NUL, -EFAULT, -ENAMETOOLONG */
+int tv_copy_host(void *dst, const void *src, uint64_t len); /* from a file that is mapped and may be cut short */
 int tv_touch(struct tv_vm *vm, gva addr); /* can the host read this byte now? */
 uint64_t tv_ptr(const struct tv_vm *vm, gva addr); /* host address for the host kernel, or one that it refuses */
 uint64_t tv_room(const struct tv_vm *vm, gva addr); /* bytes from addr to the end of the guard */
@@ -325,6 +335,15 @@ static inline int site_get(const struct tv_sites *s, uint64_t addr) {
 }
 void site_free(struct tv_sites *s);
 
+/* symbol.c, coredump.c */
+void symbol_file(struct tv_vm *vm, bool loader, int fd, uint64_t size, uint64_t body, uint64_t length);
+void symbol_close(struct tv_vm *vm);
+void symbol_where(struct tv_vm *vm, char *out, size_t size, gva at, gva sp);
+const char *dump_signal(int sig); /* its name, if its default action is a core file; else NULL */
+bool dump_wanted(const struct tv_vm *vm);
+void dump_leave(struct tv_vm *vm);
+void dump_end(struct tv_vm *vm);
+
 /* call.c: the table interpreter */
 struct tv_argspec { uint8_t kind, ref; uint16_t size; uint8_t named; }; /* named: a number with a meaning of its own: flags, a command */
 struct tv_call;
@@ -373,6 +392,7 @@ void sig_fault(struct tv_vm *vm, int sig, int code, gva addr); /* what the CPU s
 void sig_first(struct tv_vm *vm);
 void sig_start(struct tv_vm *vm);
 void sig_stop(struct tv_vm *vm);
+void sig_core(struct tv_vm *vm);
 void sig_libc(const struct tv_proc *p);
 void sig_attend(struct tv_vm *vm);                           /* deliver what was noted; restart what was interrupted */
 int sig_kick(const struct tv_thread *t);

@@ -205,13 +205,15 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     what = "descriptors above the limit (ulimit -n)";
     if (!again && (r = hide_fds(vm, limit))) goto fail;
     what = "descriptors";
-    int given[KEEP_COUNT] = {[KEEP_RUNNER] = spec->runner_fd, [KEEP_AUDIT] = spec->audit_fd, [KEEP_TTY] = spec->tty_fd, [KEEP_SHARED] = spec->shared_fd, [KEEP_DEBUG] = spec->debug_fd};
+    int given[KEEP_COUNT] = {[KEEP_RUNNER] = spec->runner_fd, [KEEP_AUDIT] = spec->audit_fd, [KEEP_TTY] = spec->tty_fd, [KEEP_SHARED] = spec->shared_fd, [KEEP_DEBUG] = spec->debug_fd,
+                             [KEEP_CORE] = spec->core_fd};
     memcpy(given + KEEP_DELEGATE, spec->delegate_fd, sizeof spec->delegate_fd);
     for (int i = 0; i < KEEP_COUNT; i++) {
         if (given[i] <= 0) continue;
         vm->keep[i] = given[i];
         if ((r = vm_hide_fd(vm, &vm->keep[i]))) goto fail;
     }
+    if (spec->core_name) strncpy(vm->core_name, spec->core_name, sizeof vm->core_name - 1);
     what = "limits";
     if (vm->keep[KEEP_SHARED] >= 0 && (r = limit_join(vm, vm->keep[KEEP_SHARED]))) goto fail;
     what = "stack";
@@ -446,6 +448,7 @@ int tv_run(struct tv_vm *vm, struct tv_stop *stop) {
     bool over = proc_ended(t->proc); /* once: another thread may end it now, after a notice */
     if (over && vm->debug) debug_end(vm, t->proc);
     if (over) thread_end_all(vm);
+    if (over) dump_end(vm);
     pthread_mutex_lock(&vm->lock);
     thread_merge(t);
     pthread_mutex_unlock(&vm->lock);
@@ -524,6 +527,7 @@ void tv_destroy(struct tv_vm *vm) {
     free(vm->seen);
     tv_me = NULL;
     mem_destroy(vm);
+    symbol_close(vm);
     site_free(&vm->sites);
     free(vm->exe);
     free(vm->interp);

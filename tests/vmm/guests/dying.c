@@ -1,0 +1,84 @@
+/* Ways to die, with threads that wait and registers that are known: what a core file shows. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <stdio.h>
+#include <unistd.h>
+
+int global = 4711;
+double values[4] = {1.5, 2.5, 3.5, 4.5};
+char *kept, *left_out, *far_away, *hidden;
+static pthread_barrier_t barrier;
+
+__attribute__((noinline)) static void waits(int number) {
+    pthread_barrier_wait(&barrier);
+    for (;;) pause();
+    (void)number;
+}
+static void *thread(void *arg) {
+    waits((int)(long)arg);
+    return NULL;
+}
+__attribute__((noinline)) static int crash(int *where) {
+    __asm__ volatile("fninit\n fldpi\n movsd %0, %%xmm7\n movl $0x11223344, %%r12d" :: "m"(values[1]) : "xmm7", "r12");
+    __asm__ volatile("movl $1, (%0)" :: "r"(where) : "memory");
+    return *where;
+}
+__attribute__((noinline)) static int middle(int *where) { return crash(where) + 1; }
+__attribute__((noinline)) static int deep(int n) {
+    volatile char room[4096];
+    room[0] = (char)n;
+    return n < 1 << 20 ? deep(n + 1) + room[0] : 0;
+}
+__attribute__((noinline)) static void aborts(void) { abort(); }
+
+static char *memory(size_t size, const char *text) {
+    char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    strcpy(p + size / 2, text);
+    return p + size / 2;
+}
+
+static int child(const char *how) {
+    int status;
+    pid_t pid = strcmp(how, "vfork") ? fork() : vfork();
+    if (!pid) {
+        if (!strcmp(how, "exec")) execl("/proc/self/exe", "dying", "crash", NULL);
+        if (!strcmp(how, "fork")) middle((int *)16);
+        abort();
+    }
+    waitpid(pid, &status, 0);
+    printf("%d\n", WTERMSIG(status));
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    const char *how = argc > 1 ? argv[1] : "crash";
+    pthread_t t;
+    if (!strcmp(how, "crash")) return middle((int *)16);
+    if (!strcmp(how, "deep")) return deep(0);
+    if (!strcmp(how, "abort")) aborts();
+    if (!strcmp(how, "nowhere")) return ((int (*)(void))0)();
+    if (!strcmp(how, "divide")) { volatile int zero = 0, one = 1; one /= zero; return one; }
+    if (!strcmp(how, "read-only")) return middle((int *)"text");
+    if (!strcmp(how, "waits")) { puts("ready"); fflush(stdout); pause(); }
+    if (!strcmp(how, "limit")) {
+        struct rlimit l = {strtoul(argv[2], NULL, 0), RLIM_INFINITY};
+        setrlimit(RLIMIT_CORE, &l);
+        return middle((int *)16);
+    }
+    if (!strcmp(how, "fork") || !strcmp(how, "vfork") || !strcmp(how, "exec")) return child(how);
+    pthread_barrier_init(&barrier, NULL, 4); /* threads, memory */
+    for (long i = 0; i < 3; i++) pthread_create(&t, NULL, thread, (void *)i);
+    pthread_barrier_wait(&barrier);
+    kept = memory(1 << 20, "kept");
+    left_out = memory(1 << 20, "left out");
+    far_away = memory(1ul << 35, "far away");
+    hidden = memory(1 << 20, "hidden");
+    madvise(left_out - (1 << 19), 1 << 20, MADV_DONTDUMP);
+    mprotect(hidden - (1 << 19), 1 << 20, PROT_NONE);
+    usleep(50000); /* they are in pause(2) */
+    return middle((int *)16);
+}
