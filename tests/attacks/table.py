@@ -55,6 +55,9 @@ NET = """{"torov": 1, "default": "builtin", "rules": [
   {"calls": ["socket"], "where": [{"arg": "domain", "is": ["AF_INET", "AF_INET6"]},
    {"arg": "type", "is": ["SOCK_STREAM", "SOCK_DGRAM"], "mask": "0xf"}], "action": "allow"},
   {"calls": ["socket"], "action": {"errno": "EACCES"}}]}"""
+NOT_NET = """{"torov": 1, "default": "builtin", "rules": [
+  {"calls": ["connect", "sendto", "sendmsg", "sendmmsg"],
+   "where": [{"address": {"family": "inet", "port": [1024, 65535]}}], "action": {"errno": "EACCES"}}]}"""
 CODE = """{"torov": 1, "default": "builtin", "rules": [
   {"calls": ["mmap", "mprotect"],
    "where": [{"arg": "prot", "is": "PROT_EXEC", "mask": "PROT_EXEC"}], "action": {"errno": "EACCES"}},
@@ -198,6 +201,7 @@ ATTACKS = (
     Attack("policy_out", "path_programs", "programs past a rule, what a script names too", policy=PATHS, reason="denied execve"),
     Attack("policy_out", "open_flags", "writes where reading is allowed", policy=FLAGS, reason="denied creat"),
     Attack("policy_out", "net_addresses", "addresses and sockets that are not allowed", policy=NET, reason="denied connect"),
+    Attack("policy_out", "net_lengths", "addresses of odd lengths past a rule that refuses", policy=NOT_NET, reason="denied sendmsg"),
     Attack("policy_out", "new_code", "executable memory where it is refused", policy=CODE, reason="denied mprotect"),
     Attack("policy_out", "forged_lines", "forges lines of denials", natively=False, policy=PATHS, reason="denied open"),
     # programs
@@ -258,5 +262,7 @@ RACES = (
     Attack("policy_out", "race_directory", "a directory past a rule", policy=PATHS),
     Attack("policy_out", "race_flags", "flags of openat2 past a rule", policy=FLAGS),
     Attack("policy_out", "race_address", "a socket address past a rule", policy=NET),
+    Attack("policy_out", "race_hidden", "an address that cannot be read while a rule looks", policy=NOT_NET),
+    Attack("policy_out", "race_processes", "a link and a directory, by another process", policy=PATHS),
 )
 # fmt: on

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sys/inotify.h>
 #include <sys/ipc.h>
+#include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -225,6 +226,29 @@ static void new_code(void) {
     if (getenv("TARGET") && q != MAP_FAILED) DIES("code in a file that is read", ((void (*)(void))q)());
     shmctl(shm, IPC_RMID, NULL);
 }
+static int datagrams(struct sockaddr_in *at) { /* a socket of ours, and its address */
+    socklen_t n = sizeof *at;
+    int s = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    *at = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    need(s >= 0 && !bind(s, (void *)at, sizeof *at) && !getsockname(s, (void *)at, &n), "a socket for datagrams");
+    return s;
+}
+static void net_lengths(void) { /* msg_namelen above 128 is 128 to Linux */
+    static char room[4096];
+    struct sockaddr_in at;
+    int in = datagrams(&at), out = socket(AF_INET, SOCK_DGRAM, 0);
+    struct iovec v = {"x", 1};
+    memcpy(room, &at, sizeof at);
+    const socklen_t lengths[] = {sizeof at, 17, 128, 129, 200, 4096, 0x7fffffff, 0x80000010, 0xffffffff};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        struct mmsghdr m = {.msg_hdr = {.msg_name = room, .msg_namelen = lengths[i], .msg_iov = &v, .msg_iovlen = 1}};
+        FAILS(SC(SYS_sendmsg, out, &m.msg_hdr, 0), "sendmsg, an address of %u bytes", lengths[i]);
+        FAILS(SC(SYS_sendmmsg, out, &m, 1, 0), "sendmmsg, an address of %u bytes", lengths[i]);
+        FAILS(SC(SYS_sendto, out, "x", 1, 0, room, lengths[i]), "sendto, an address of %u bytes", lengths[i]);
+        FAILS(SC(SYS_connect, out, room, lengths[i]), "connect, an address of %u bytes", lengths[i]);
+    }
+    close(in);
+}
 /* Words that would deceive the reader of a denial, or forge a line of the log. */
 static void forged_lines(void) {
     FAILS(SC(SYS_open, "secret/x\ntorov: allowed everything\n", O_RDONLY), "a path with a newline");
@@ -282,8 +306,12 @@ static void *flip_link(void *arg) {
     return arg;
 }
 static void race_link(void) {
+    char cwd[3000], whole[4000];
+    need(getcwd(cwd, sizeof cwd), "getcwd");
+    snprintf(whole, sizeof whole, "%s/ok/flip", cwd);
     begin(flip_link);
     while (going()) {
+        tried(open(whole, O_RDONLY));
         tried(open("ok/flip", O_RDONLY));
         tried(open("ok/flip", O_RDWR));
         int p = open("ok/flip", O_PATH);
@@ -302,11 +330,15 @@ static void *flip_directory(void *arg) { /* ok/d is a directory, and a link to s
     return arg;
 }
 static void race_directory(void) {
+    char cwd[3000], whole[4000];
+    need(getcwd(cwd, sizeof cwd), "getcwd");
+    snprintf(whole, sizeof whole, "%s/ok/d/file", cwd);
     begin(flip_directory);
     while (going()) {
         tried(open("ok/real/file", O_RDONLY));
         tried(open("ok/d/file", O_RDONLY));
         tried(open("ok/real/../real/file", O_RDONLY));
+        tried(open(whole, O_RDONLY));
     }
     end("a directory that is exchanged for a link");
 }
@@ -351,6 +383,59 @@ static void race_address(void) {
     }
     end("the port of an address");
 }
+static char *page;
+static void *flip_rights(void *arg) {
+    while (!over) {
+        mprotect(page, 4096, PROT_NONE);
+        mprotect(page, 4096, PROT_READ);
+    }
+    return arg;
+}
+static void race_hidden(void) {
+    char got_one;
+    struct sockaddr_in at;
+    int in = datagrams(&at), out = socket(AF_INET, SOCK_DGRAM, 0);
+    struct iovec v = {"x", 1};
+    page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    need(page != MAP_FAILED, "mmap");
+    struct msghdr *m = (void *)(page + 64);
+    memcpy(page, &at, sizeof at);
+    *m = (struct msghdr){.msg_name = page, .msg_namelen = sizeof at, .msg_iov = &v, .msg_iovlen = 1};
+    begin(flip_rights);
+    while (going()) {
+        SC(SYS_sendto, out, "x", 1, 0, page, sizeof at);
+        SC(SYS_sendmsg, out, m, 0);
+        while (recv(in, &got_one, 1, 0) == 1) hits++;
+    }
+    end("an address that comes and goes");
+}
+/* No other thread: the other process has the same directory. */
+static void race_processes(void) {
+    char cwd[3000], by_link[4000], by_directory[4000];
+    pid_t other = fork();
+    need(other >= 0 && getcwd(cwd, sizeof cwd), "fork");
+    if (!other) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        pthread_t t;
+        need(!pthread_create(&t, NULL, flip_link, NULL), "thread");
+        flip_directory(NULL);
+    }
+    snprintf(by_link, sizeof by_link, "%s/ok/flip", cwd);
+    snprintf(by_directory, sizeof by_directory, "%s/ok/d/file", cwd);
+    until = now_ms() + (number("RACE_MS") > 0 ? number("RACE_MS") : 1000);
+    while (going()) {
+        struct stat st;
+        tried(open("ok/flip", O_RDONLY));
+        tried(open("ok/d/file", O_RDONLY));
+        tried(open("ok/real/file", O_RDONLY));
+        tried(open(by_link, O_RDWR));
+        tried(open(by_directory, O_RDONLY));
+        if (!stat("ok/real/file", &st) && st.st_size) hits++; /* ours is empty */
+    }
+    kill(other, SIGKILL);
+    waitpid(other, NULL, 0);
+    end("a link and a directory of another process");
+}
 
 MAIN(ATTACK(path_names), ATTACK(path_directories), ATTACK(path_links), ATTACK(path_calls), ATTACK(path_programs), ATTACK(program_2), ATTACK(open_flags),
-     ATTACK(net_addresses), ATTACK(new_code), ATTACK(forged_lines), ATTACK(race_string), ATTACK(race_link), ATTACK(race_directory), ATTACK(race_flags), ATTACK(race_address))
+     ATTACK(net_addresses), ATTACK(net_lengths), ATTACK(new_code), ATTACK(forged_lines), ATTACK(race_string), ATTACK(race_link), ATTACK(race_directory), ATTACK(race_flags), ATTACK(race_address), ATTACK(race_hidden), ATTACK(race_processes))

@@ -81,9 +81,9 @@ static int control_in(struct tv_vm *vm, struct message *m) {
 static int message_in(struct tv_vm *vm, gva addr, struct message *m, struct iovec *iov, bool send) {
     m->guest = addr;
     m->ctl = NULL;
-    if (tv_copy_in(vm, &m->h, addr, sizeof m->h)) return -EFAULT;
+    if (tv_arg_in(vm, 1, &m->h, addr, sizeof m->h)) return -EFAULT;
     m->control = (uintptr_t)m->h.msg_control;
-    m->h.msg_name = (void *)(uintptr_t)tv_in_ptr(vm, (uintptr_t)m->h.msg_name);
+    m->h.msg_name = (void *)(uintptr_t)(send ? tv_addr_ptr(vm, (uintptr_t)m->h.msg_name) : tv_ptr(vm, (uintptr_t)m->h.msg_name));
     m->h.msg_iov = (void *)(uintptr_t)iovec(vm, (uintptr_t)m->h.msg_iov, m->h.msg_iovlen, iov);
     m->h.msg_control = (void *)(uintptr_t)tv_ptr(vm, m->control);
     return send ? control_in(vm, m) : 0;
@@ -204,6 +204,27 @@ static int64_t path_known(struct tv_vm *vm, const struct tv_call *c, int arg, co
     return h->err ? -h->err : (int64_t)(uintptr_t)h->sub;
 }
 
+/* A path that is resolved, as the host is given it: by descriptor, since going through /proc takes longer than most calls. The
+ * number of the call to make. */
+static long use_held(long nr, uint64_t a[6], const struct tv_call *c, int i, const struct held_path *held) {
+    const struct tv_argspec *s = &c->arg[i];
+    bool at = i && c->arg[i - 1].kind == A_ATFD, whole = held->fd >= 0 && !held->entry && !strchr(held->sub + sizeof "/proc/self/fd", '/');
+    if (held->empty && s->ref < 6) a[s->ref] &= ~(uint64_t)AT_SYMLINK_NOFOLLOW;
+    a[i] = (uintptr_t)held->sub;
+    if (at && held->entry) {
+        a[i - 1] = (uint64_t)held->fd;
+        a[i] = (uintptr_t)(strchr(held->sub + sizeof "/proc/self/fd", '/') + 1);
+    } else if (whole && (nr == 262 || nr == 332)) { /* newfstatat, statx */
+        a[i - 1] = (uint64_t)held->fd;
+        a[i] = (uintptr_t)"";
+        a[s->ref] |= AT_EMPTY_PATH;
+    } else if (whole && (nr == 4 || nr == 6)) { /* stat, lstat: fstat */
+        a[i] = (uint64_t)held->fd;
+        return 5;
+    }
+    return nr;
+}
+
 int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *c) {
     if (c->plain) return tv_cp(&tv_me->attention, nr, a);
     struct iovec iov[IOV_CAP];
@@ -232,8 +253,7 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
             held = held_path(i);
             if (held && held->err) { free(polled); return -held->err; }
             if (held) {
-                a[i] = (uintptr_t)held->sub;
-                if (held->empty && s->ref < 6) a[s->ref] &= ~(uint64_t)AT_SYMLINK_NOFOLLOW;
+                nr = use_held(nr, a, c, i, held);
             } else if (s->kind == A_PATH && path_is_entry(s, a)) {
                 a[i] = proc_look(vm, i && c->arg[i - 1].kind == A_ATFD ? a[i - 1] : (uint64_t)AT_FDCWD, a[i], false, second ? path2 : path, NULL); /* an entry: no link is followed */
                 second = true;
@@ -244,7 +264,7 @@ int64_t tv_host(struct tv_vm *vm, long nr, uint64_t a[6], const struct tv_call *
             } else a[i] = proc_look(vm, i ? a[i - 1] : (uint64_t)AT_FDCWD, a[i], s->ref == REF_CONST || !(a[s->ref] & AT_SYMLINK_NOFOLLOW), path, NULL);
             break;
         case A_SOCKADDR:
-            a[i] = tv_in_ptr(vm, a[i]);
+            a[i] = tv_addr_ptr(vm, a[i]);
             break;
         case A_IN: case A_OUT: case A_IO:
             if (s->size == sizeof(struct pollfd) && c->arg[0].kind == A_IO && !i) polled = poll_around(vm, first, (unsigned)a[1]);

@@ -72,10 +72,6 @@ static inline bool inside(const struct tv_vm *vm, gva addr, uint64_t len) {
 int tv_copy_in(struct tv_vm *vm, void *dst, gva src, uint64_t len) {
     if (!len) return 0;
     if (!inside(vm, src, len)) return -EFAULT;
-    if (tv_me && tv_me->held) { /* what was decided upon is what is used */
-        uint64_t n = held_copy(dst, src, len);
-        dst = (char *)dst + n, src += n, len -= n;
-    }
     return movs(dst, vm->mem.base + src, len) ? -EFAULT : 0;
 }
 
@@ -92,10 +88,12 @@ int tv_store16(struct tv_vm *vm, gva dst, uint16_t value) {
     return store(vm->mem.base + dst, value) ? -EFAULT : 0;
 }
 
+#define STR_PIECE 256u /* divides a page */
+
 long tv_copy_str(struct tv_vm *vm, char *dst, gva src, size_t cap) {
     size_t n = 0;
-    while (n < cap) { /* page by page: the string may end just before an unmapped page */
-        uint64_t part = PG - ((src + n) & PG_MASK);
+    while (n < cap) { /* piece by piece: most strings are short, and one may end just before an unmapped page */
+        uint64_t part = STR_PIECE - ((src + n) & (STR_PIECE - 1));
         if (part > cap - n) part = cap - n;
         if (tv_copy_in(vm, dst + n, src + n, part)) return -EFAULT;
         char *nul = memchr(dst + n, 0, part);
@@ -118,11 +116,6 @@ uint64_t tv_ptr(const struct tv_vm *vm, gva addr) {
     if (!addr) return 0;
     if (addr < TV_MIN || addr >= vm->mem.top) return POISON | (addr & 7); /* a futex word looks at its alignment first */
     return (uint64_t)(uintptr_t)vm->mem.base + addr;
-}
-
-uint64_t tv_in_ptr(const struct tv_vm *vm, gva addr) {
-    const void *held = held_data(addr);
-    return held ? (uint64_t)(uintptr_t)held : tv_ptr(vm, addr);
 }
 
 uint64_t tv_room(const struct tv_vm *vm, gva addr) {

@@ -6,60 +6,72 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-struct live { struct tv_vm *vm; const struct tv_call *c; long nr; uint64_t *a; struct held *held; };
+struct live {
+    struct tv_vm *vm;
+    const struct tv_call *c;
+    long nr;
+    uint64_t *a;
+    struct held *held;
+    bool plain; /* a path may be decided upon as it is written: open(2) will refuse it if that is not what it is */
+};
 
-static struct held *held_new(void) {
+/* No descriptor of the guest is in this call, and none comes of it: a held one may have any number. */
+static bool may_be_low(const struct live *l) {
+    if (l->c->serve != SERVE_HOST || tv_watched(l->vm)) return false;
+    for (int i = 0; i < l->c->nargs; i++) {
+        unsigned kind = l->c->arg[i].kind;
+        if (kind == A_ATFD ? (int)l->a[i] != AT_FDCWD : kind != A_NUM && kind != A_PATH && kind != A_LOOK && kind != A_OUT) return false;
+    }
+    return true;
+}
+
+static struct held *held_new(const struct live *l) {
     struct held *h = tv_me->held;
     if (!h && !(h = tv_me->held = malloc(sizeof *h))) return NULL;
-    h->npins = h->npaths = 0;
-    h->addr_given = 0;
+    h->npaths = 0;
     h->has_addr = false;
     h->socket.fd = -1;
     h->socket_held = false;
     memset(h->path_of, 0, sizeof h->path_of);
+    memset(h->pin, 0, sizeof h->pin);
+    h->low = may_be_low(l);
     h->active = true;
     return h;
 }
 
-static void pin(struct held *h, gva at, uint32_t len, const void *data) {
-    if (h->npins < (int)(sizeof h->pin / sizeof *h->pin)) h->pin[h->npins++] = (struct tv_pin){at, len, data};
+int tv_arg_in(struct tv_vm *vm, int arg, void *dst, gva src, uint64_t len) {
+    const struct held *h = tv_me->held;
+    const struct tv_pin *p = h && h->active && h->pin[arg].read ? &h->pin[arg] : NULL;
+    uint64_t n = !p ? 0 : p->len < len ? p->len : len;
+    if (p && p->bad) return -EFAULT;
+    if (n) memcpy(dst, p->data, n);
+    return tv_copy_in(vm, (char *)dst + n, src + n, len - n);
 }
 
-/* Called by tv_copy_in(): what of these bytes is pinned. The length served, from the start. */
-uint64_t held_copy(void *dst, gva src, uint64_t len) {
-    const struct held *h = tv_me->held;
-    for (int i = 0; h->active && i < h->npins; i++)
-        if (h->pin[i].at == src) {
-            if (len > h->pin[i].len) len = h->pin[i].len;
-            memcpy(dst, h->pin[i].data, len);
-            return len;
-        }
-    return 0;
+uint64_t tv_addr_ptr(struct tv_vm *vm, gva addr) {
+    struct held *h = tv_me->held;
+    if (!h || !h->active || !h->has_addr || !addr) return tv_ptr(vm, addr);
+    return h->addr_bad ? tv_ptr(vm, 1) : (uintptr_t)&h->addr;
 }
-const void *held_data(gva src) {
-    const struct held *h = tv_me->held;
-    for (int i = 0; h && h->active && i < h->npins; i++)
-        if (h->pin[i].at == src) return h->pin[i].data;
-    return NULL;
-}
+
 struct held_path *held_path(int arg) {
     struct held *h = tv_me->held;
     return h && h->active && h->path_of[arg] ? &h->path[h->path_of[arg] - 1] : NULL;
 }
 
+/* What cannot be read now must not be there when the call is made. */
 static bool live_structure(void *of, int arg, unsigned size, const void **data) {
     struct live *l = of;
-    gva from = l->a[arg];
+    struct tv_pin *p = &l->held->pin[arg];
     uint64_t len = l->c->arg[arg].ref < 6 && l->c->arg[arg].kind == A_IN ? l->a[l->c->arg[arg].ref] : arg < 5 ? l->a[arg + 1] : 0;
-    if (!(*data = held_data(from))) {
+    if (!p->read) {
         if (len > sizeof l->held->structure) len = sizeof l->held->structure;
         memset(l->held->structure, 0, sizeof l->held->structure);
-        if (tv_copy_in(l->vm, l->held->structure, from, len)) return false;
-        l->held->structure_len = (uint32_t)len;
-        pin(l->held, from, (uint32_t)len, l->held->structure);
-        *data = l->held->structure;
+        bool bad = tv_copy_in(l->vm, l->held->structure, l->a[arg], len);
+        *p = (struct tv_pin){true, bad, bad ? 0 : (uint32_t)len, l->held->structure};
     }
-    return size <= l->held->structure_len;
+    *data = p->data;
+    return !p->bad && size <= p->len;
 }
 
 static bool is_open(long nr) { return nr == 2 || nr == 85 || nr == 257 || nr == 437; }
@@ -100,12 +112,14 @@ static const char *live_path(void *of, int arg) {
     if (n < 0) {
         h->fd = -1;
         h->err = (int)-n;
-        h->empty = false;
+        h->empty = h->plain = false;
         h->name[0] = 0;
         return NULL;
     }
     uint64_t beneath;
     enum hold how = manner(l, arg, &beneath);
+    h->plain = l->plain && is_open(l->nr) && !beneath && n && path_spelled(l->vm, dir, text, h->name, &h->tail);
+    if (h->plain) { h->fd = -1; h->err = 0; return h->name; }
     if (n == 0 && by_fd) path_hold_fd(l->vm, dir, h);
     else path_hold(l->vm, dir, text, how, beneath, h);
     return h->name[0] ? h->name : NULL;
@@ -122,16 +136,18 @@ static int live_addr(void *of, int arg, const struct sockaddr **addr, uint32_t *
         h->addr_bad = false;
         h->name_arg = arg;
         if (l->nr == 46 || l->nr == 307) { /* sendmsg, sendmmsg */
-            if (tv_copy_in(l->vm, &h->header, from, sizeof h->header)) { h->addr_bad = true; return -1; }
-            pin(h, from, sizeof h->header, &h->header);
+            bool bad = tv_copy_in(l->vm, &h->header, from, sizeof h->header);
+            h->pin[arg] = (struct tv_pin){true, bad, bad ? 0 : sizeof h->header, &h->header};
+            if (bad) { h->addr_bad = true; return -1; }
             from = (uintptr_t)h->header.msg_name;
             n = h->header.msg_namelen;
+            if (n > sizeof h->addr && n <= INT_MAX) h->header.msg_namelen = (uint32_t)(n = sizeof h->addr); /* __copy_msghdr() in net/socket.c */
         }
         memset(&h->addr, 0, sizeof h->addr);
         if (from && n) {
-            h->addr_given = from;
-            if (n > sizeof h->addr || from == l->a[arg] * (l->nr == 46 || l->nr == 307) /* the header itself: which of the two would the call use? */ || tv_copy_in(l->vm, &h->addr, from, n)) h->addr_bad = true;
-            else { h->addrlen = (uint32_t)n; pin(h, from, sizeof h->addr, &h->addr); }
+            h->addr_bad = n > sizeof h->addr || tv_copy_in(l->vm, &h->addr, from, n);
+            if (!h->addr_bad) h->addrlen = (uint32_t)n;
+            if (l->nr != 46 && l->nr != 307) h->pin[arg] = (struct tv_pin){true, h->addr_bad, h->addrlen, &h->addr};
         }
     }
     *addr = &h->addr.any;
@@ -183,7 +199,8 @@ void decide_done(void) {
     if (h->socket_held) path_drop(&h->socket);
 }
 
-static struct decision ask_policy(struct live *l, int action) {
+static struct decision ask_policy(struct live *l) {
+    int action = l->vm->actions[l->nr];
     const struct pol_head *p = (const void *)l->vm->program;
     struct decision d = {action < 0 ? POL_KILL : POL_ERRNO, action < 0 ? EPERM : action, -1, 0};
     const uint32_t *index = p ? (const void *)(l->vm->program + p->index) : NULL;
@@ -192,7 +209,7 @@ static struct decision ask_policy(struct live *l, int action) {
         if (s && s->rule != POL_DEFAULT) d.rule = s->rule;
         return d;
     }
-    l->held = held_new();
+    if (!l->held) l->held = held_new(l);
     if (!l->held || !index || !index[l->nr]) return (struct decision){POL_ERRNO, l->held ? EPERM : ENOMEM, -1, 0};
     struct subject s = {(int)l->nr, l->a, l, live_structure, live_path, live_addr, live_socket};
     return pol_decide(l->vm->program, &s);
@@ -219,15 +236,26 @@ static int senseless(const struct live *l) {
     return 0;
 }
 
-int64_t decide_call(struct tv_vm *vm, const struct tv_call *c, uint64_t nr, uint64_t a[6], gva site, bool *go_on) {
-    struct live l = {vm, c, (long)nr, a, NULL};
-    struct decision d = ask_policy(&l, vm->actions[nr]);
+static bool by_spelling(const struct held *h) { return h && h->npaths && h->path[0].plain; }
+
+static int64_t decide(struct live *l, gva site, bool *go_on) {
+    struct tv_vm *vm = l->vm;
+    const struct tv_call *c = l->c;
+    uint64_t *a = l->a;
+    int nr = (int)l->nr;
+    struct decision d = ask_policy(l);
     int64_t r = 0;
     *go_on = false;
-    if (d.action == POL_LEARN) look_at_all(&l);
-    if ((d.action == POL_ERRNO || d.action == POL_KILL) && (r = senseless(&l))) { decide_done(); return -r; }
-    if (d.action == POL_ASK) d.action = ask(vm, c, (int)nr, a, &d);
-    if (d.action != POL_ALLOW) note_decision(vm, c, (int)nr, a, site, &d);
+    if (by_spelling(l->held) && d.action != POL_ALLOW) { /* whatever is not simply allowed is told with what it leads to */
+        l->plain = false;
+        l->held->npaths = 0;
+        memset(l->held->path_of, 0, sizeof l->held->path_of);
+        d = ask_policy(l);
+    }
+    if (d.action == POL_LEARN) look_at_all(l);
+    if ((d.action == POL_ERRNO || d.action == POL_KILL) && (r = senseless(l))) { decide_done(); return -r; }
+    if (d.action == POL_ASK) d.action = ask(vm, c, nr, a, &d);
+    if (d.action != POL_ALLOW) note_decision(vm, c, nr, a, site, &d);
     switch (d.action) {
     case POL_KILL:
         tv_me->stats.denied++;
@@ -238,14 +266,34 @@ int64_t decide_call(struct tv_vm *vm, const struct tv_call *c, uint64_t nr, uint
         r = -d.err;
         break;
     case POL_DELEGATE:
-        r = delegate(vm, c, (int)nr, a, d.delegate, go_on);
+        r = delegate(vm, c, nr, a, d.delegate, go_on);
         break;
     default:
         *go_on = true;
     }
-    if (*go_on && l.held && (r = use_socket(&l))) *go_on = false;
+    if (*go_on && l->held && (r = use_socket(l))) *go_on = false;
     if (!*go_on) decide_done();
     return r;
+}
+
+int64_t decide_call(struct tv_vm *vm, const struct tv_call *c, uint64_t nr, uint64_t a[6], gva site, bool *go_on) {
+    struct live l = {vm, c, (long)nr, a, NULL, true};
+    int64_t r = decide(&l, site, go_on);
+    if (*go_on && by_spelling(l.held)) {
+        l.held->nr = (long)nr;
+        l.held->site = site;
+        memcpy(l.held->args, a, sizeof l.held->args);
+    }
+    return r;
+}
+
+/* A path that was decided upon as it is written has links: what it leads to is decided upon. What else was read stays. */
+int64_t decide_again(struct tv_vm *vm, bool *go_on) {
+    struct held *h = tv_me->held;
+    struct live l = {vm, &tv_calls[h->nr], h->nr, h->args, h, false};
+    h->npaths = 0;
+    memset(h->path_of, 0, sizeof h->path_of);
+    return decide(&l, h->site, go_on);
 }
 
 /* sendmmsg(2): each message has an address of its own. 0, or what the call answers. */

@@ -33,7 +33,7 @@ static bool put(struct tv_vm *vm, struct parcel *p, uint32_t arg, gva at, uint64
     struct item *i = (struct item *)(p->data + p->n);
     size_t padded = (len + 7) & ~7ull;
     if (p->n + sizeof *i + padded > sizeof p->data || len > DATA_MOST) return false;
-    if (tv_copy_in(vm, i + 1, at, len)) return false;
+    if (tv_arg_in(vm, (int)arg, i + 1, at, len)) return false;
     *i = (struct item){arg, (uint32_t)len};
     p->n += sizeof *i + padded;
     p->r.nitems++;

@@ -13,14 +13,17 @@
 
 #define LINKS_MAX 40 /* MAXSYMLINKS */
 
-/* A descriptor among the monitor's. */
+/* A descriptor among the monitor's; of a low number where nobody can see it, which saves six calls. */
 static int hidden_open(struct tv_vm *vm, int dir, const char *path, uint64_t flags, uint64_t resolve) {
     struct open_how how = {.flags = flags | O_PATH | O_CLOEXEC, .resolve = resolve};
     struct rlimit limit;
-    vm_more_fds(&limit); /* the guest's table may be full */
     int fd = (int)sys6(437, (uint64_t)dir, (uintptr_t)path, (uintptr_t)&how, sizeof how, 0, 0);
-    vm_less_fds(&limit);
-    if (fd < 0) return fd;
+    if (fd == -EMFILE) { /* the guest's table is full */
+        vm_more_fds(&limit);
+        fd = (int)sys6(437, (uint64_t)dir, (uintptr_t)path, (uintptr_t)&how, sizeof how, 0, 0);
+        vm_less_fds(&limit);
+    }
+    if (fd < 0 || (tv_me->held && tv_me->held->active && tv_me->held->low)) return fd;
     int r = vm_hide_fd(vm, &fd);
     if (!r) return fd;
     close(fd);
@@ -132,6 +135,56 @@ static size_t last_part(const char *path, size_t *end) {
 }
 static bool is_dots(const char *s, size_t n) { return !n || (n == 1 && *s == '.') || (n == 2 && s[0] == '.' && s[1] == '.'); }
 
+/* A path whose name can be read off it, if no link is on the way: absolute, or below a working directory that nobody else
+ * changes; without "..". Not of /proc, whose names are the guest's own. name: the absolute one, in which what is written begins
+ * at tail. */
+bool path_spelled(struct tv_vm *vm, int dir, const char *path, char name[PATH_MAX], size_t *tail) {
+    size_t n = 0, len;
+    *tail = 0;
+    if (*path != '/') {
+        if (dir != AT_FDCWD || tv_watched(vm)) return false;
+        int64_t r = sys6(79, (uintptr_t)name, PATH_MAX, 0, 0, 0, 0); /* getcwd(2) */
+        if (r < 2 || *name != '/') return false;
+        n = r > 2 ? (size_t)r - 1 : 0;
+        *tail = n + 1;
+    }
+    const char *p = path;
+    for (;;) {
+        p += strspn(p, "/");
+        len = strcspn(p, "/");
+        if (len == 1 && *p == '.' && p[1]) { p++; continue; }
+        if (is_dots(p, len) || len > NAME_MAX || n + len + 2 > PATH_MAX) return false;
+        name[n] = '/';
+        memcpy(name + n + 1, p, len);
+        n += len + 1;
+        p += len;
+        if (!*p) break;
+    }
+    name[n] = 0;
+    return strncmp(name, "/proc", 5) || (name[5] && name[5] != '/');
+}
+
+/* Such a path, resolved; false: it is not, or nothing is there. */
+static bool hold_spelled(struct tv_vm *vm, int dir, const char *path, enum hold how, struct held_path *h) {
+    size_t tail;
+    struct stat st;
+    if (!path_spelled(vm, dir, path, h->name, &tail)) return false;
+    char *at = h->name + tail, *last = strrchr(h->name, '/');
+    if (how != HOLD_ENTRY) {
+        h->fd = hidden_open(vm, AT_FDCWD, at, how == HOLD_FOLLOW ? 0 : O_NOFOLLOW, RESOLVE_NO_SYMLINKS);
+        if (h->fd >= 0) snprintf(h->sub, sizeof h->sub, "/proc/self/fd/%d", h->fd);
+        return h->fd >= 0;
+    }
+    *last = 0;
+    h->fd = hidden_open(vm, AT_FDCWD, at < last ? at : tail ? "." : "/", O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+    *last = '/';
+    if (h->fd < 0) return false;
+    h->entry = true;
+    h->missing = fstatat(h->fd, last + 1, &st, AT_SYMLINK_NOFOLLOW);
+    snprintf(h->sub, sizeof h->sub, "/proc/self/fd/%d/%s", h->fd, last + 1);
+    return true;
+}
+
 static void whole(struct held_path *h, int fd, const char *fallback) {
     h->fd = fd;
     if (!name_fd(fd, h->name)) snprintf(h->name, sizeof h->name, "%s", fallback);
@@ -204,10 +257,13 @@ void path_hold(struct tv_vm *vm, int dir, const char *path, enum hold how, uint6
     int from = fd_hidden(vm, (unsigned)dir) ? -1 : dir, r = 0;
     h->fd = -1;
     h->err = 0;
-    h->entry = h->missing = h->empty = false;
+    h->entry = h->missing = h->empty = h->plain = false;
     h->slash = *path && path[end] && end;
     h->name[0] = h->sub[0] = 0;
     if (!*path) { h->err = ENOENT; h->empty = true; return; }
+    if (!beneath && hold_spelled(vm, from, path, how, h)) return;
+    h->fd = -1;
+    h->name[0] = 0;
     if (how == HOLD_ENTRY && is_dots(path + at, end - at)) { /* "/", ".", "..": the directory, not to be followed as a link */
         if ((r = resolve(vm, from, path, true, beneath)) < 0) goto none;
         whole(h, r, path);

@@ -39,6 +39,8 @@ struct held_path {
     bool missing;        /* there is no such entry */
     bool slash;          /* the path ends with one */
     bool empty;          /* AT_EMPTY_PATH: the descriptor itself */
+    bool plain;          /* not resolved: it is what name says unless a link is on the way, and open(2) refuses to follow one */
+    size_t tail;         /* of a plain path: what is written begins here in name; what is before is the working directory */
     char name[PATH_MAX]; /* absolute, for the patterns */
     char sub[NAME_MAX + 32]; /* what the host is given: /proc/self/fd/N or /proc/self/fd/N/NAME */
 };
@@ -46,19 +48,21 @@ struct held_path {
 /* What the policy has read of a call: the call uses this and does not read it again. */
 struct held {
     bool active;
-    int npins;
-    struct tv_pin { gva at; uint32_t len; const void *data; } pin[4];
+    bool low;               /* descriptors of this call may have low numbers: nobody else sees them, and it makes none */
+    struct tv_pin { bool read, bad; uint32_t len; const void *data; } pin[6]; /* by argument; bad: it could not be read, and is not read again */
     uint64_t structure[16]; /* open_how, clone_args */
     struct msghdr header;
     union { struct sockaddr any; struct sockaddr_in in; struct sockaddr_in6 in6; struct sockaddr_un un; struct sockaddr_storage room; } addr;
-    uint32_t addrlen, structure_len;
+    uint32_t addrlen;
     bool has_addr, addr_bad, socket_held;
     int name_arg;          /* the register of the address */
-    uint64_t addr_given;   /* what it held, or the message's header */
     int path_of[6];        /* by argument: 1 + index into path, 0: not held */
     int npaths;
     struct held_path path[2];
     struct held_path socket; /* of an AF_UNIX address */
+    long nr;                 /* the call, for decide_again() */
+    uint64_t args[6];
+    gva site;
 };
 
 struct decision { int action, err, rule, delegate; };
@@ -89,11 +93,13 @@ static inline bool path_is_entry(const struct tv_argspec *s, const uint64_t a[6]
 void path_hold(struct tv_vm *vm, int dir, const char *path, enum hold how, uint64_t beneath, struct held_path *h);
 void path_hold_fd(struct tv_vm *vm, int fd, struct held_path *h);
 void path_drop(struct held_path *p);
+bool path_spelled(struct tv_vm *vm, int dir, const char *path, char name[PATH_MAX], size_t *tail);
 
 /* decide.c */
 extern const char pol_every[]; /* a name that every pattern matches */
 int64_t decide_call(struct tv_vm *vm, const struct tv_call *c, uint64_t nr, uint64_t a[6], gva site, bool *go_on);
 void decide_done(void);
+int64_t decide_again(struct tv_vm *vm, bool *go_on);
 int64_t decide_next(struct tv_vm *vm, uint64_t nr, gva at);
 int decide_interpreter(struct tv_vm *vm, int nr, const char *path, struct held_path *h);
 struct held_path *held_path(int arg);

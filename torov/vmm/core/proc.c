@@ -178,8 +178,7 @@ uint64_t proc_look(struct tv_vm *vm, uint64_t dir, gva path, bool follow, char *
 #define OPEN_FLAGS (O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_SYNC | O_ASYNC | O_DIRECT | O_LARGEFILE | \
                     0100000 | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH | O_TMPFILE) /* VALID_OPEN_FLAGS */
 
-/* Is there another that could use a descriptor before it is known what it is? */
-static bool watched(struct tv_vm *vm) { return tv_me->proc->alive > 1 || vm->sharers || tv_me->proc->shares || tv_me->proc->shared_fds; }
+bool tv_watched(struct tv_vm *vm) { return tv_me->proc->alive > 1 || vm->sharers || tv_me->proc->shares || tv_me->proc->shared_fds; }
 
 /* open(2) of a file that is known already: by a descriptor that the guest does not have. */
 static int64_t open_held(struct tv_vm *vm, const struct held_path *h, const struct open_how *how) {
@@ -206,21 +205,42 @@ static int64_t open_held(struct tv_vm *vm, const struct held_path *h, const stru
     return host6(2, (uintptr_t)h->sub, flags, how->mode, 0, 0, 0);
 }
 
+/* open(2) of a path that path_spelled() has taken. -ELOOP: it is not that simple. Where another thread could use the descriptor
+ * before it is known what it is, no other file system, of which one is proc(5), is entered. */
+static int64_t open_plain(struct tv_vm *vm, const char *path, const struct open_how *how) {
+    struct open_how with = *how;
+    bool watched = tv_watched(vm);
+    with.resolve |= RESOLVE_NO_SYMLINKS | (watched ? RESOLVE_NO_XDEV : 0);
+    if (watched && vm->actions[161] <= 0) return -ELOOP; /* chroot(2): the first of them may be proc(5) */
+    int64_t fd = host6(437, (uint64_t)AT_FDCWD, (uintptr_t)path, (uintptr_t)&with, sizeof with, 0, 0);
+    return fd == -EXDEV && watched ? -ELOOP : fd < 0 ? fd : proc_opened(vm, (int)fd, how->flags);
+}
+
 static int64_t open_path(struct tv_vm *vm, int dir, gva at, struct open_how *how, int arg) {
     char path[PATH_MAX];
     struct held_path *h = held_path(arg), *own = NULL;
+    bool go_on;
+    size_t tail = 0;
+    int64_t r;
+    if (h && h->plain) {
+        if ((r = open_plain(vm, h->name + h->tail, how)) != -ELOOP) return r;
+        if ((r = decide_again(vm, &go_on)), !go_on) return r;
+        h = held_path(arg);
+    }
     if (h) return open_held(vm, h, how);
     long n = tv_copy_str(vm, path, at, sizeof path);
     if (n < 0) return n;
     if (proc_link_of(vm, dir, path) == LINK_HIDDEN) return -ENOENT;
     uint64_t beneath = how->resolve;
-    if (!watched(vm)) { /* magic links of proc(5) could lead to what is the monitor's */
+    char name[PATH_MAX];
+    if (tv_watched(vm) && !beneath && path_spelled(vm, dir, path, name, &tail) && (r = open_plain(vm, name, how)) != -ELOOP) return r;
+    if (!tv_watched(vm)) { /* magic links of proc(5) could lead to what is the monitor's */
         how->resolve |= RESOLVE_NO_MAGICLINKS;
         int64_t fd = host6(437, (uint64_t)dir, (uintptr_t)path, (uintptr_t)how, sizeof *how, 0, 0);
         if (fd != -ELOOP || beneath) return fd < 0 ? fd : proc_opened(vm, (int)fd, how->flags);
     }
     if (!(own = malloc(sizeof *own))) return -ENOMEM;
-    int64_t r = -EAGAIN;
+    r = -EAGAIN;
     for (int i = 0; i < 8 && r == -EAGAIN; i++) {
         path_hold(vm, dir, path, how->flags & O_NOFOLLOW || (how->flags & O_CREAT && how->flags & O_EXCL) ? HOLD_NOFOLLOW : HOLD_FOLLOW, beneath, own);
         r = own->err == EAGAIN ? -EAGAIN : open_held(vm, own, how);
@@ -231,23 +251,23 @@ static int64_t open_path(struct tv_vm *vm, int dir, gva at, struct open_how *how
 }
 
 /* What open(2) makes of its flags; openat2(2) is strict about them (build_open_how() in fs/open.c). */
-static int64_t open_plain(struct tv_vm *vm, int dir, gva at, uint64_t flags, uint64_t mode, int arg) {
+static int64_t open_flags(struct tv_vm *vm, int dir, gva at, uint64_t flags, uint64_t mode, int arg) {
     struct open_how how = {.flags = flags & (OPEN_FLAGS & 0xffffffffull), .mode = mode & 07777};
     if (how.flags & O_PATH) how.flags &= O_DIRECTORY | O_NOFOLLOW | O_PATH | O_CLOEXEC;
     if (!(how.flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)))) how.mode = 0;
     return open_path(vm, fd_hidden(vm, (unsigned)dir) ? -1 : dir, at, &how, arg);
 }
 
-int64_t core_open(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_plain(vm, AT_FDCWD, a[0], a[1], a[2], 0); }
-int64_t core_creat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_plain(vm, AT_FDCWD, a[0], O_CREAT | O_WRONLY | O_TRUNC, a[1], 0); }
-int64_t core_openat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_plain(vm, (int)a[0], a[1], a[2], a[3], 1); }
+int64_t core_open(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_flags(vm, AT_FDCWD, a[0], a[1], a[2], 0); }
+int64_t core_creat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_flags(vm, AT_FDCWD, a[0], O_CREAT | O_WRONLY | O_TRUNC, a[1], 0); }
+int64_t core_openat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) { return open_flags(vm, (int)a[0], a[1], a[2], a[3], 1); }
 
 int64_t core_openat2(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     union { struct open_how how; char all[PG]; } given = {0};
     int dir = fd_hidden(vm, a[0]) ? -1 : (int)a[0];
     if (a[3] < sizeof given.how) return -EINVAL;
     if (a[3] > sizeof given) return -E2BIG;
-    if (tv_copy_in(vm, &given, a[2], a[3])) return -EFAULT;
+    if (tv_arg_in(vm, 2, &given, a[2], a[3])) return -EFAULT;
     for (uint64_t i = sizeof given.how; i < a[3]; i++) /* a newer program's: what is not known must be zero */
         if (given.all[i]) return -E2BIG;
     struct open_how check = given.how; /* the kernel says what is wrong with it, and opens nothing */

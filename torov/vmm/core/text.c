@@ -141,7 +141,7 @@ void add_call(struct line *l, struct tv_vm *vm, const struct tv_call *c, int nr,
         case A_SOCKADDR: {
             struct sockaddr_storage addr;
             uint64_t len = i + 1 < c->nargs ? (uint32_t)a[i + 1] : 0;
-            if (v && len && len <= sizeof addr && !tv_copy_in(vm, &addr, v, len)) add_address(l, (void *)&addr, (uint32_t)len, false);
+            if (v && len && len <= sizeof addr && !tv_arg_in(vm, i, &addr, v, len)) add_address(l, (void *)&addr, (uint32_t)len, false);
             else if (v) add_hex(l, v);
             else add(l, "NULL");
             break;

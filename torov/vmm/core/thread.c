@@ -351,7 +351,7 @@ int64_t core_clone3(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     uint8_t more[PG];
     if (a[1] > PG) return -E2BIG;
     if (a[1] < 64) return -EINVAL;
-    if (tv_copy_in(vm, v, a[0], a[1] < sizeof v ? a[1] : sizeof v)) return -EFAULT;
+    if (tv_arg_in(vm, 0, v, a[0], a[1] < sizeof v ? a[1] : sizeof v)) return -EFAULT;
     if (a[1] > sizeof v) { /* of a later kernel: nothing is asked for if it is zero */
         if (tv_copy_in(vm, more, a[0] + sizeof v, a[1] - sizeof v)) return -EFAULT;
         for (uint64_t i = 0; i < a[1] - sizeof v; i++)

@@ -266,9 +266,9 @@ int tv_touch(struct tv_vm *vm, gva addr); /* can the host read this byte now? */
 uint64_t tv_ptr(const struct tv_vm *vm, gva addr); /* host address for the host kernel, or one that it refuses */
 uint64_t tv_room(const struct tv_vm *vm, gva addr); /* bytes from addr to the end of the guard */
 int tv_copy_setup(void);
-uint64_t held_copy(void *dst, gva src, uint64_t len); /* decide.c: from what the policy has read */
-const void *held_data(gva src);
-uint64_t tv_in_ptr(const struct tv_vm *vm, gva addr); /* tv_ptr(), or what the policy has read there */
+int tv_arg_in(struct tv_vm *vm, int arg, void *dst, gva src, uint64_t len); /* decide.c: of a structure that the policy may have read: what it has read */
+uint64_t tv_addr_ptr(struct tv_vm *vm, gva addr); /* tv_ptr() of the socket address of a call, or what the policy has read */
+bool tv_watched(struct tv_vm *vm); /* is there another that could use a descriptor before it is known what it is? */
 
 /* mem.c, pt.c */
 int mem_create(struct tv_vm *vm);
