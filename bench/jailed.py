@@ -15,7 +15,7 @@ import struct
 import sys
 import time
 
-from torov import jail, landlock, seccomp
+from torov import jail, kept, seccomp
 from torov.vmm import confine, machine
 
 FIGURES = ("make", "landlock", "filters", "end")
@@ -28,8 +28,8 @@ def once(plan: jail.Plan, filters: dict[str, bytes]) -> tuple[int, ...]:
     end = confine.jail(plan, sorted([back, runner]), runner)
     inside = time.perf_counter_ns()
     if end is None:
-        mounted = landlock.of_mounts(plan) or landlock.Rules()
-        confine.landlock(mounted.fs, mounted.paths, 0, [], landlock.SCOPED)
+        mounted = kept.of_mounts(plan) or kept.Rules()
+        confine.landlock(mounted.fs, mounted.paths, 0, [], kept.SCOPED)
         held = time.perf_counter_ns()
         for name in ("start", "run"):
             confine.seccomp(filters[name])

@@ -13,7 +13,7 @@ from support import Compiler
 
 
 def pytest_configure() -> None:
-    """Programs that tests start have the signals of a terminal, also where the shell started us with & and without job control."""
+    """Programs that tests start have the signals of a terminal, also where a shell without job control started us with &."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torov import landlock, policy
-from torov.landlock import (
+from torov import kept, landlock, policy
+from torov.kept import (
     BIND_TCP,
     CONNECT_TCP,
     EXECUTE,
@@ -25,7 +25,7 @@ from torov.landlock import (
 from torov.policy.pattern import matches
 
 
-def rules(*written: dict[str, object], default: object = "deny") -> landlock.Rules:
+def rules(*written: dict[str, object], default: object = "deny") -> kept.Rules:
     made = policy.parse("p.json", json.dumps({"torov": 1, "default": default, "rules": list(written)}).encode())
     return landlock.derived(made.actions, made.program)
 
@@ -51,7 +51,7 @@ def test_without_conditions_only_execution_is_handled() -> None:
 
 def test_what_no_call_can_do_nobody_can() -> None:
     made = rules({"calls": ["read", "write"], "action": "allow"})
-    assert made.fs == landlock.ALL and made.paths == []
+    assert made.fs == kept.ALL and made.paths == []
     assert made.net == BIND_TCP | CONNECT_TCP and made.ports == []
     assert made.own == [("proc", READ_FILE | READ_DIR)]
 
@@ -126,5 +126,5 @@ def test_a_path_that_matches_lies_below(part: str, path: str) -> None:
 
 def test_they_are_kept_with_the_policy() -> None:
     made = rules({"calls": ["openat"], "where": [{"path": "/usr/**"}], "action": "allow"})
-    again = landlock.Rules.of(made.packed())
+    again = kept.Rules.of(made.packed())
     assert (again.fs, again.paths, again.net, again.ports, again.own) == (made.fs, made.paths, made.net, made.ports, made.own)

@@ -128,9 +128,12 @@ def run_exec(words: list[str]) -> int:
     if "--help" in given:
         show(_exec_help())
         return 0
+    from torov.vmm.machine import KILLED, SIGNALLED, Machine, ahead, ask_terminal
+
     policy, file, args = _policy_of(line)
+    if "--jail" in given or (policy and policy.jail and policy.jail.get("network") != "host"):
+        ahead()
     from torov.prepare import cache_of, images_of
-    from torov.vmm.machine import KILLED, SIGNALLED, Machine, ask_terminal
 
     if os.path.isfile(file) and not os.access(file, os.X_OK):
         raise LoadError(file, "mode", "an executable file", f"no execute permission; chmod +x {file}")

@@ -256,7 +256,7 @@ class Around:
     __slots__ = ("_dynamic", "_filters", "_policy", "_rules", "closed", "flags", "held", "image", "loader", "plan", "shared")
 
     def __init__(self, policy: Policy | None, wanted: bool, filtered: bool, has: tuple[str, ...] = ()) -> None:
-        from torov import landlock
+        from torov import kept
         from torov.prepare import interpreter_of
         from torov.vmm.machine import RUNNER
 
@@ -266,10 +266,8 @@ class Around:
         self._dynamic = interpreter_of(RUNNER) is not None  # there was no static C library to make it with
         if self._dynamic and self.plan is not None and (self.plan.root or self.plan.fresh_root):
             raise MachineError("jail", 0, _STATIC)
-        self._rules = landlock.load(policy) if policy else None
+        self._rules = kept.rules(policy) if policy else None
         if filtered:
-            from torov import kept
-
             self._filters = kept.filters(policy or kept.builtin(), has, self._dynamic)
         self.closed = bool(self._filters) or self._rules is not None or (self.plan is not None and self.plan.supervised)
         self.image: int | None = None
@@ -323,21 +321,21 @@ class Around:
 
     def _restrict(self) -> None:
         """Landlock, in layers: what the policy comes to, what the mounts come to; a kernel without it is no error."""
-        from torov import landlock
+        from torov import kept
         from torov.vmm import confine
 
         runner = self.held["runner"]
-        executes = ~landlock.EXECUTE if self._dynamic else -1  # its interpreter is executed, too
+        executes = ~kept.EXECUTE if self._dynamic else -1  # its interpreter is executed, too
         if self._rules is not None:
             rules = self._rules
-            own: list[tuple[bytes | int, int]] = [*rules.paths, *landlock.places(rules), (runner, landlock.runner_rights(rules))]
+            own: list[tuple[bytes | int, int]] = [*rules.paths, *kept.places(rules), (runner, kept.runner_rights(rules))]
             confine.landlock(rules.fs & executes, own, rules.net, rules.ports, 0)
         if self.plan is not None and not self.plan.spaces and self.plan.supervised:
-            confine.landlock(0, [], 0, [], landlock.SIGNALS)  # its supervisor is not the guest's to end
+            confine.landlock(0, [], 0, [], kept.SIGNALS)  # its supervisor is not the guest's to end
         elif self.plan is not None and self.plan.spaces:
-            mounted = landlock.of_mounts(self.plan) or landlock.Rules()
-            paths: list[tuple[bytes | int, int]] = [*mounted.paths, (runner, landlock.EXECUTE)]
-            confine.landlock((mounted.fs | landlock.EXECUTE) & executes, paths, 0, [], landlock.SCOPED)
+            mounted = kept.of_mounts(self.plan) or kept.Rules()
+            paths: list[tuple[bytes | int, int]] = [*mounted.paths, (runner, kept.EXECUTE)]
+            confine.landlock((mounted.fs | kept.EXECUTE) & executes, paths, 0, [], kept.SCOPED)
 
     def seal(self, guest: Machine) -> None:
         """Go under the second filter: the guest is about to run."""

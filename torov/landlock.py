@@ -1,4 +1,4 @@
-"""Landlock for the monitor: what a policy's rules about paths and ports, and the mounts of a jail, allow at most.
+"""Rules of Landlock for the monitor: what a policy's rules about paths and ports, and the mounts of a jail, allow at most.
 
 Landlock knows directories and rights, rules of a policy know patterns, arguments and order. So what is derived here is never less
 than the policy allows: the directory that stands before the first wildcard, for all that any rule allows there; a right that some
@@ -10,8 +10,30 @@ One thing is less: a directory that a pattern names cannot itself be removed or 
 
 from __future__ import annotations
 
-import marshal
-import os
+from torov.kept import (
+    ALL,
+    BIND_TCP,
+    CACHE,
+    CONNECT_TCP,
+    EXECUTE,
+    INTERP,
+    MAKE,
+    MAKE_DIR,
+    MAKE_REG,
+    MAKE_SOCK,
+    MAKE_SYM,
+    ON_FILES,
+    PROC,
+    READ_DIR,
+    READ_FILE,
+    REFER,
+    REMOVE_DIR,
+    REMOVE_FILE,
+    RUNNER,
+    TRUNCATE,
+    WRITE_FILE,
+    Rules,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,20 +41,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from torov.callshape import Call
-    from torov.jail import Plan
-    from torov.policy import Policy
     from torov.policy.model import Step
-
-EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = (1 << bit for bit in range(6))
-MAKE_CHAR, MAKE_DIR, MAKE_REG, MAKE_SOCK, MAKE_FIFO, MAKE_BLOCK, MAKE_SYM, REFER, TRUNCATE = (1 << bit for bit in range(6, 15))
-"""Rights of Landlock on files: LANDLOCK_ACCESS_FS_*."""
-BIND_TCP, CONNECT_TCP = 1, 2
-SIGNALS, SCOPED = 2, 3  # LANDLOCK_SCOPE_*: signals; abstract Unix sockets, too
-
-MAKE = MAKE_CHAR | MAKE_DIR | MAKE_REG | MAKE_SOCK | MAKE_FIFO | MAKE_BLOCK | MAKE_SYM
-WRITING = WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE | REFER | TRUNCATE
-ALL = EXECUTE | READ_FILE | READ_DIR | WRITING
-ON_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE
 
 _OPENING = READ_FILE | READ_DIR | WRITE_FILE | MAKE_REG | TRUNCATE
 GRANTS: dict[str, int] = {
@@ -51,52 +60,6 @@ _FLAGS = {"open": (1, 0), "openat": (2, 0), "openat2": (2, 8)}
 """Where open's flags are: register, and the width behind it if it is a pointer."""
 MOST_PORTS = 256
 _RANGE, _ANY, _PATH, _ADDR = 1, 2, 3, 4
-_INTERPRETERS = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1")
-_PROC, _CACHE, _INTERP, _RUNNER = "proc", "cache", "interpreter", "runner"
-
-
-class Rules:
-    """What one ruleset holds.
-
-    Fields:
-        fs: rights that it handles: what no path of ``paths`` has is denied.
-        paths: paths and their rights.
-        net: rights on TCP ports that it handles.
-        ports: ports and their rights.
-        own: what the monitor needs besides, by name, with rights.
-        scoped: scopes.
-    """
-
-    __slots__ = ("fs", "net", "own", "paths", "ports", "scoped")
-
-    def __init__(self) -> None:
-        self.fs = self.net = self.scoped = 0
-        self.paths: list[tuple[bytes, int]] = []
-        self.ports: list[tuple[int, int]] = []
-        self.own: list[tuple[str, int]] = []
-
-    def packed(self) -> bytes:
-        """As bytes, to be kept."""
-        return marshal.dumps((self.fs, self.paths, self.net, self.ports, self.own, self.scoped))
-
-    @classmethod
-    def of(cls, data: bytes) -> Rules:
-        """What packed() gave."""
-        made = cls()
-        made.fs, made.paths, made.net, made.ports, made.own, made.scoped = marshal.loads(data)
-        return made
-
-
-def load(policy: Policy) -> Rules:
-    """The rules of a policy: kept ones, or new ones."""
-    from torov import kept
-
-    key = kept.key("landlock")
-    found = policy.extra.get(key)
-    if found is None:
-        found = derived(policy.actions, policy.program).packed()
-        policy.keep(key, found)
-    return Rules.of(found)
 
 
 def derived(actions: bytes, program: bytes) -> Rules:
@@ -132,26 +95,9 @@ def derived(actions: bytes, program: bytes) -> Rules:
         if open_ports is not None and len(open_ports) <= MOST_PORTS:
             made.net |= right
             made.ports += [(port, right) for port in sorted(open_ports)]
-    made.own = [(_PROC, READ_FILE | READ_DIR)]
+    made.own = [(PROC, READ_FILE | READ_DIR)]
     if executes:
-        made.own += [(_CACHE, READ_FILE | READ_DIR), (_INTERP, READ_FILE), (_RUNNER, EXECUTE | READ_FILE)]
-    return made
-
-
-def of_mounts(plan: Plan) -> Rules | None:
-    """The rules that the mounts of a jail come to: what is read-only stays so. None if all may be written."""
-    if "mount" not in plan.spaces or plan.root_writable or not (plan.root or plan.fresh_root or plan.host_readonly):
-        return None
-    made = Rules()
-    made.fs = WRITING
-    for mount in plan.mounts:
-        path = os.fsencode(mount.to)
-        if mount.kind == 3:  # proc: names of threads and the like
-            made.paths.append((path, WRITE_FILE | TRUNCATE))
-        elif mount.kind == 4:
-            made.paths += [(path, WRITE_FILE | TRUNCATE), (path + b"/shm", WRITING)]
-        elif mount.writable:
-            made.paths.append((path, WRITING))
+        made.own += [(CACHE, READ_FILE | READ_DIR), (INTERP, READ_FILE), (RUNNER, EXECUTE | READ_FILE)]
     return made
 
 
@@ -258,25 +204,3 @@ def _paths(made: Rules, where: dict[int, set[bytes] | None]) -> None:
             place = place or b"/"
             rights[place] = rights.get(place, 0) | bit
     made.paths = sorted(rights.items())
-
-
-def places(rules: Rules) -> list[tuple[bytes, int]]:
-    """The paths of the monitor's own needs: what is there of them."""
-    from torov.loader import cachedir
-
-    found: list[tuple[bytes, int]] = []
-    for name, rights in rules.own:
-        names: tuple[str, ...] = ()
-        if name == _PROC:
-            names = ("/proc",)
-        elif name == _CACHE:
-            names = (cachedir.location() or "",)
-        elif name == _INTERP:
-            names = _INTERPRETERS
-        found += [(os.fsencode(os.path.realpath(path)), rights) for path in names if path and os.path.exists(path)]
-    return found
-
-
-def runner_rights(rules: Rules) -> int:
-    """What the monitor may do with its runner."""
-    return next((rights for name, rights in rules.own if name == _RUNNER), 0)

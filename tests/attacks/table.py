@@ -201,7 +201,7 @@ ATTACKS = (
     Attack("policy_out", "path_programs", "programs past a rule, what a script names too", policy=PATHS, reason="denied execve"),
     Attack("policy_out", "open_flags", "writes where reading is allowed", policy=FLAGS, reason="denied creat"),
     Attack("policy_out", "net_addresses", "addresses and sockets that are not allowed", policy=NET, reason="denied connect"),
-    Attack("policy_out", "net_lengths", "addresses of odd lengths past a rule that refuses", policy=NOT_NET, reason="denied sendmsg"),
+    Attack("policy_out", "net_lengths", "odd lengths of addresses past a refusal", policy=NOT_NET, reason="denied sendmsg"),
     Attack("policy_out", "new_code", "executable memory where it is refused", policy=CODE, reason="denied mprotect"),
     Attack("policy_out", "forged_lines", "forges lines of denials", natively=False, policy=PATHS, reason="denied open"),
     # programs

@@ -91,7 +91,8 @@ def test_capabilities_are_part_of_the_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "group", "link", "directory"])
 def test_a_record_that_cannot_be_trusted_is_made_again(file: Path, cache: Path, damage: str, tmp_path: Path) -> None:
-    expected = _parts(load(str(file)))
+    expected, key = _parts(load(str(file))), record.key_of(str(file), file.read_bytes(), None)
+    assert record.find(key) is not None
     entry = next(cache.iterdir())
     data = bytearray(entry.read_bytes())
     if damage == "cut":
@@ -108,16 +109,18 @@ def test_a_record_that_cannot_be_trusted_is_made_again(file: Path, cache: Path, 
         entry.symlink_to(tmp_path / "moved")
     else:
         cache.chmod(0o770)
-    assert record.find(entry.stem) is None
+    assert record.find(key) is None
     assert _parts(load(str(file))) == expected
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_a_record_of_another_user_is_not_read(file: Path, cache: Path) -> None:
     load(str(file))
+    key = record.key_of(str(file), file.read_bytes(), None)
+    assert record.find(key) is not None
     entry = next(cache.iterdir())
     os.chown(entry, 12345, 0)
-    assert record.find(entry.stem) is None
+    assert record.find(key) is None
 
 
 def test_a_policy_works_where_no_cache_can_be(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,6 +137,14 @@ def test_more_is_kept_with_a_policy(file: Path) -> None:
     assert load(str(file)).extra == {"filter": bytes(range(256)), "other": b"y"}
     _write(file, "log")
     assert load(str(file)).extra == {}
+
+
+def test_a_record_is_not_taken_for_another_of_the_same_hash(file: Path, cache: Path) -> None:
+    load(str(file))
+    entry = next(cache.iterdir())
+    other = record.key_of(str(file), b"another policy", None)
+    entry.rename(cache / f"{record._hash(other).hex()}.pol")
+    assert record.find(other) is None
 
 
 def test_old_records_go(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

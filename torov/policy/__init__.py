@@ -66,7 +66,7 @@ class Policy:
     debug_allowed: bool | None
     debug_port: int | None
 
-    def __init__(self, parts: dict[str, object], key: str = "") -> None:
+    def __init__(self, parts: dict[str, object], key: bytes = b"") -> None:
         for name in _PARTS:
             setattr(self, name, parts[name])
         extra, files = parts.get("extra"), parts.get("files")
@@ -100,7 +100,7 @@ def builtin() -> Policy:
     """The policy that holds without a file: what each row of the table says in ``default``."""
     from torov.policy.source import Source
 
-    return _compile(Source(BUILTIN), "")
+    return _compile(Source(BUILTIN), b"")
 
 
 def load(path: str, capabilities: Iterable[str] | None = None) -> Policy:
@@ -121,7 +121,7 @@ def load(path: str, capabilities: Iterable[str] | None = None) -> Policy:
     from torov.policy import record
 
     data = _contents(path)
-    key = record.key_of(path, data, capabilities) if data is not None else ""
+    key = record.key_of(path, data, capabilities) if data is not None else b""
     known = record.find(key) if key else None
     if known is not None:
         return Policy(known, key)
@@ -160,7 +160,7 @@ def parse(file: str, data: bytes, capabilities: Iterable[str] | None = None) -> 
     """
     from torov.policy import source
 
-    return _compile(source.read(file, data, None if capabilities is None else frozenset(capabilities)), "")
+    return _compile(source.read(file, data, None if capabilities is None else frozenset(capabilities)), b"")
 
 
 def learning() -> Policy:
@@ -171,11 +171,10 @@ def learning() -> Policy:
     made = Source(BUILTIN)
     made.default = Action(LEARN)
     made.name_of_default = "learn"
-    return _compile(made, "")
+    return _compile(made, b"")
 
 
-def _compile(source: Source, key: str) -> Policy:
-    from torov.policy import record
+def _compile(source: Source, key: bytes) -> Policy:
     from torov.policy.compile import compiled
 
     settings = source.settings
@@ -190,7 +189,7 @@ def _compile(source: Source, key: str) -> Policy:
             "trace": settings.trace, "binary": settings.binary, "mount_point": settings.mount_point,
             "newpid": settings.newpid, "startaddr": settings.startaddr, "debug_allowed": settings.debug_allowed,
             "debug_port": settings.debug_port,
-            "files": [(path, record.digest(data)) for path, data in source.files.items() if path != first],
+            "files": [(path, data) for path, data in source.files.items() if path != first],
         },
         key,
     )  # fmt: skip

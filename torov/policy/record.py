@@ -1,10 +1,11 @@
 """Compiled policies that are kept, so that the start of a program whose policy did not change reads no JSON.
 
-    <cache of images>/policy/<sha256>.pol      mode 0600 in a directory of mode 0700
+    <cache of images>/policy/<hash>.pol      mode 0600 in a directory of mode 0700
 
-The name is that of the policy file's path and contents, of this version of torov and of the kernel (profiles ask for
-versions of it). The record says what else was read, by hash, and is used only while those files are unchanged. Only a
-file that belongs to the user and that nobody else can write is used: whoever can write it decides what a program may do.
+A record holds what it was made from: path and contents of the policy file and of what else was read, the version of torov, and
+the kernel's (profiles ask for versions of it). It is used only where all of that is the same, byte by byte; the hash in its name
+only finds it, so a fast one will do (SHA-256 takes longer to import than all else here). Only a file that belongs to the user
+and that nobody else can write is used: whoever can write it decides what a program may do.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import marshal
 import os
 import sys
+from _imp import source_hash
 
 from torov.loader import cachedir
 
@@ -19,26 +21,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FORMAT = 1
+FORMAT = 2
 MOST = 256  # records that are kept
 _MAGIC = b"TOROVPOL"
+_HEAD = len(_MAGIC) + 8
 _LIMIT = 64 << 20
 
 
-def digest(*parts: bytes) -> bytes:
-    """SHA-256 of parts that are told apart."""
-    try:  # hashlib imports OpenSSL, which takes longer than all else here
-        from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        from hashlib import sha256
-    made = sha256()
-    for part in parts:
-        made.update(len(part).to_bytes(8, "little") + part)
-    return bytes(made.digest())
-
-
-def key_of(file: str, data: bytes, capabilities: Iterable[str] | None) -> str:
-    """The name of a policy's record.
+def key_of(file: str, data: bytes, capabilities: Iterable[str] | None) -> bytes:
+    """What a policy's record is known by.
 
     Args:
         file: as the user gave it.
@@ -47,11 +38,15 @@ def key_of(file: str, data: bytes, capabilities: Iterable[str] | None) -> str:
     """
     from torov import __version__
 
-    given = b"" if capabilities is None else ",".join(["=", *sorted(capabilities)]).encode()
+    given = None if capabilities is None else tuple(sorted(capabilities))
     release = os.uname().release.encode(errors="surrogateescape")
-    python = sys.version.encode()
     name, path = os.fsencode(file), os.fsencode(os.path.abspath(file))
-    return digest(__version__.encode(), bytes([FORMAT]), _own(), python, release, given, name, path, data).hex()
+    return marshal.dumps((__version__, FORMAT, _own(), sys.version, release, given, name, path, data), 2)
+
+
+def _hash(data: bytes) -> bytes:
+    """64 bits that find a record and show damage; nothing is trusted for them."""
+    return bytes(source_hash(FORMAT, data))
 
 
 def _own() -> bytes:
@@ -65,11 +60,11 @@ def _own() -> bytes:
     return newest.to_bytes(8, "little")
 
 
-def find(key: str) -> dict[str, object] | None:
+def find(key: bytes) -> dict[str, object] | None:
     """Read a record.
 
     Args:
-        key: its name.
+        key: key_of() its policy.
 
     Returns:
         What keep() was given; None if there is none that can be trusted, or a file that was read for it has changed.
@@ -77,14 +72,16 @@ def find(key: str) -> dict[str, object] | None:
     base = cachedir.location()
     if base is None or cachedir.problem(base) is not None or cachedir.problem(f"{base}/policy") is not None:
         return None
-    body = _read(f"{base}/policy/{key}.pol")
+    body = _read(f"{base}/policy/{_hash(key).hex()}.pol")
     if body is None:
         return None
-    record = marshal.loads(body)  # written by keep() and not damaged: the hash before it holds
+    known, record = marshal.loads(body)  # written by keep() and not damaged: the hash before it holds
+    if known != key:
+        return None
     for path, wanted in record["files"]:
         try:
             with open(path, "rb") as stream:
-                if digest(stream.read()) != wanted:
+                if stream.read(len(wanted) + 1) != wanted:
                     return None
         except OSError:
             return None
@@ -99,40 +96,39 @@ def _read(path: str) -> bytes | None:
     try:
         status = os.fstat(fd)
         owned = status.st_uid == os.geteuid() and status.st_mode & 0o170022 == 0o100000
-        if not owned or not len(_MAGIC) + 32 < status.st_size <= _LIMIT:
+        if not owned or not _HEAD < status.st_size <= _LIMIT:
             return None
         data = os.read(fd, status.st_size)
     except OSError:
         return None
     finally:
         os.close(fd)
-    head = len(_MAGIC) + 32
-    return data[head:] if data[:8] == _MAGIC and data[8:head] == digest(data[head:]) else None
+    return data[_HEAD:] if data[:_HEAD] == _MAGIC + _hash(data[_HEAD:]) else None
 
 
-def keep(key: str, record: dict[str, object]) -> None:
+def keep(key: bytes, record: dict[str, object]) -> None:
     """Write a record, in one step; where no cache can be used nothing happens.
 
     Args:
-        key: its name.
-        record: of what marshal takes; "files": pairs of path and digest() of what else was read.
+        key: key_of() its policy.
+        record: of what marshal takes; "files": pairs of path and contents of what else was read.
     """
     base = cachedir.prepare()
     if base is None:
         return
     directory = f"{base}/policy"
-    body = marshal.dumps(record)
-    temporary = f"{directory}/{key}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    body, name = marshal.dumps((key, record)), _hash(key).hex()
+    temporary = f"{directory}/{name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     try:
         os.makedirs(directory, 0o700, exist_ok=True)
         if cachedir.problem(directory) is not None:
             return
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            os.write(fd, _MAGIC + digest(body) + body)
+            os.write(fd, _MAGIC + _hash(body) + body)
         finally:
             os.close(fd)
-        os.replace(temporary, f"{directory}/{key}.pol")
+        os.replace(temporary, f"{directory}/{name}.pol")
         _sweep(directory)
     except OSError:
         return  # read-only or full: the policy is compiled each time

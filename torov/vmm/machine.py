@@ -260,6 +260,11 @@ class Machine:
         self.close()
 
 
+def ahead() -> None:
+    """Begin with what takes longest in a jail, its network namespace, beside all else; torov.vmm.confine.jail() then takes it."""
+    _lib.tv_jail_ahead()
+
+
 def ask_terminal(program: bytes) -> int:
     """The terminal on which a policy's action "ask" puts its questions.
 

@@ -177,6 +177,7 @@ struct tv_jail {
     uint64_t wall_ns, cpu_ns; /* limits of the whole tree; 0: none */
     int shared_fd;            /* of tv_shared_make(); 0: none */
 };
+void tv_jail_ahead(void);     /* begins with what tv_jail() will need, and comes back at once */
 int tv_jail(const struct tv_jail *jail, struct tv_stop *end);
 /* A ruleset of Landlock: what it handles, and who has which of it. */
 struct tv_beneath { const char *path; uint64_t access; int fd; }; /* path NULL: fd, which stays the caller's */

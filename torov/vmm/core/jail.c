@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #define MAKER_STACK (256u << 10)
+#define AHEAD_STACK (16u << 10)
 
 struct birth {
     const struct tv_jail *j;
@@ -37,6 +38,7 @@ struct birth {
     uid_t uid;    /* of the caller */
     gid_t gid;
     char *stack;
+    int net;       /* a network namespace that was made ahead; -1: none */
     bool rootless; /* the user namespace comes first, and gives the rights to all else */
     uint64_t back[8];
 };
@@ -145,23 +147,62 @@ int tv_init(int uid, int gid, int rootless) {
     return 0;
 }
 
+/* It shares memory and thread area with the maker, which does not wait for it: so no function of the C library in here. */
+struct init_words { char uid[16], gid[16], rootless[2]; const char *argv[6], *envp[1]; };
+static struct init_words words;
+
+static void init_prepare(const struct birth *b) {
+    words = (struct init_words){.rootless = {b->rootless ? '1' : '0', 0}, .argv = {"torov-init", "init", words.uid, words.gid, words.rootless}};
+    snprintf(words.uid, sizeof words.uid, "%d", b->j->uid);
+    snprintf(words.gid, sizeof words.gid, "%d", b->j->gid);
+}
+
 static int run_init(void *arg) {
     struct birth *b = arg;
-    char uid[16], gid[16], rootless[2] = {b->rootless ? '1' : '0', 0};
-    const char *argv[] = {"torov-init", "init", uid, gid, rootless, NULL}, *envp[] = {NULL};
-    snprintf(uid, sizeof uid, "%d", b->j->uid);
-    snprintf(gid, sizeof gid, "%d", b->j->gid);
-    int runner = b->j->runner_fd;
-    if (runner == 0 && (runner = dup(0)) < 0) goto fail;
-    if (dup2(b->leash[0], 0) < 0) goto fail;
-    if (runner > 1) sys6(436, 1, (uint64_t)runner - 1, 0, 0, 0, 0);
-    sys6(436, (uint64_t)runner + 1, ~0u, 0, 0, 0, 0);
-    fcntl(runner, F_SETFD, FD_CLOEXEC);
-    errno = (int)-sys6(322, (uint64_t)runner, (uintptr_t)"", (uintptr_t)argv, (uintptr_t)envp, AT_EMPTY_PATH, 0);
-fail:
+    int64_t runner = b->j->runner_fd, r = 0;
+    if (runner == 0) r = runner = sys6(32, 0, 0, 0, 0, 0, 0); /* dup(2) */
+    if (r >= 0) r = sys6(33, (uint64_t)b->leash[0], 0, 0, 0, 0, 0); /* dup2(2) */
+    if (r >= 0) {
+        if (runner > 1) sys6(436, 1, (uint64_t)runner - 1, 0, 0, 0, 0);
+        sys6(436, (uint64_t)runner + 1, ~0u, 0, 0, 0, 0);
+        sys6(72, (uint64_t)runner, F_SETFD, FD_CLOEXEC, 0, 0, 0);
+        r = sys6(322, (uint64_t)runner, (uintptr_t)"", (uintptr_t)words.argv, (uintptr_t)words.envp, AT_EMPTY_PATH, 0);
+    }
     b->what = "torov-runner init";
-    b->err = -errno;
+    b->err = (int)r;
     return 1;
+}
+
+/* The network namespace takes longer than all others, and nothing before the jail needs it: it is made beside what Python does.
+ * As run_init(). */
+static struct { int pid; int64_t fd; void *stack; } ahead;
+
+static int make_net(void *arg) {
+    (void)arg;
+    if (!sys6(272, CLONE_NEWNET, 0, 0, 0, 0, 0)) /* unshare(2) */
+        ahead.fd = sys6(2, (uintptr_t)"/proc/self/ns/net", O_RDONLY | O_CLOEXEC, 0, 0, 0, 0);
+    return 0;
+}
+
+void tv_jail_ahead(void) {
+    sigset_t all, before;
+    if (ahead.pid || !may_mount()) return; /* without the right the user namespace comes first */
+    ahead.fd = -1;
+    ahead.stack = mmap(NULL, AHEAD_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (ahead.stack == MAP_FAILED) return;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    ahead.pid = clone(make_net, (char *)ahead.stack + AHEAD_STACK, CLONE_VM | CLONE_FILES, NULL);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    if (ahead.pid < 0) munmap(ahead.stack, AHEAD_STACK), ahead.pid = 0;
+}
+
+static int net_ahead(void) {
+    if (!ahead.pid) return -1;
+    while (waitpid(ahead.pid, NULL, __WALL) < 0 && errno == EINTR) { }
+    munmap(ahead.stack, AHEAD_STACK);
+    ahead.pid = 0;
+    return (int)ahead.fd;
 }
 
 /* setjmp() and longjmp(), from the maker's stack back to the caller's, which sanitizers take for a mistake. */
@@ -190,13 +231,14 @@ static int maker(void *arg) {
     if (b->rootless && (r = map_ids(j->uid >= 0 ? (uid_t)j->uid : b->uid, b->uid, j->gid >= 0 ? (gid_t)j->gid : b->gid, b->gid)))
         return fail(b, "uid_map of the user namespace", r);
     if (j->namespaces & CLONE_NEWUTS && j->hostname && sethostname(j->hostname, strlen(j->hostname))) return fail(b, "sethostname", -errno);
+    if (b->net >= 0 && setns(b->net, CLONE_NEWNET)) return fail(b, "network namespace", -errno);
     if (j->namespaces & CLONE_NEWNET && j->loopback && (r = loopback_up())) return fail(b, "loopback interface", r);
     if (j->namespaces & CLONE_NEWNS && (r = jail_tree(j, &what))) return fail(b, what, r);
     if (j->namespaces & CLONE_NEWPID) {
         if (unshare(CLONE_NEWPID)) return fail(b, "pid namespace", -errno);
-        b->init = clone(run_init, b->stack + MAKER_STACK / 2 /* the lower half of ours */, CLONE_VM | CLONE_VFORK | CLONE_PARENT | SIGCHLD, b);
+        init_prepare(b);
+        b->init = clone(run_init, b->stack + MAKER_STACK / 2 /* the lower half of ours */, CLONE_VM | CLONE_PARENT | SIGCHLD, b);
         if (b->init < 0) return fail(b, "init of the pid namespace", -errno);
-        if (b->err) return 1;
     }
     uint64_t flags = CLONE_PARENT | SIGCHLD | (b->tid ? CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID : 0);
     long pid = sys6(56, flags, 0, 0, (uintptr_t)b->tid, 0, 0);
@@ -247,7 +289,7 @@ int tv_jail(const struct tv_jail *j, struct tv_stop *end) {
     static void (*volatile chld)(int);
     sigset_t all;
     memset(end, 0, sizeof *end);
-    b = (struct birth){.j = j, .leash = {-1, -1}, .uid = geteuid(), .gid = getegid(), .stack = NULL, .rootless = j->namespaces & CLONE_NEWUSER && !may_mount()};
+    b = (struct birth){.j = j, .leash = {-1, -1}, .uid = geteuid(), .gid = getegid(), .stack = NULL, .net = -1, .rootless = j->namespaces & CLONE_NEWUSER && !may_mount()};
     char *stack = b.stack = mmap(NULL, MAKER_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED || pipe2(b.leash, O_CLOEXEC)) { tv_fail(end, "jail", errno); return -1; }
     host_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -267,9 +309,10 @@ int tv_jail(const struct tv_jail *j, struct tv_stop *end) {
         return r;
     }
     uint64_t flags = j->namespaces & ~(uint64_t)(CLONE_NEWPID | (b.rootless ? 0 : CLONE_NEWUSER));
+    if ((b.net = net_ahead()) >= 0) flags &= ~(uint64_t)CLONE_NEWNET;
     int maker_pid = clone(maker, stack + MAKER_STACK, (int)(CLONE_VM | CLONE_VFORK | SIGCHLD | flags), &b), err = errno;
-    munmap(stack, MAKER_STACK);
-    close(b.leash[0]);
+    close(b.leash[0]); /* the stack stays: init may not have gone on to its program */
+    if (b.net >= 0) close(b.net);
     if (maker_pid < 0) fail(&b, flags & CLONE_NEWUSER ? "user namespace" : "namespaces", -err);
     else while (waitpid(maker_pid, NULL, 0) < 0 && errno == EINTR) { }
     if (b.err) {
@@ -277,6 +320,7 @@ int tv_jail(const struct tv_jail *j, struct tv_stop *end) {
         tv_fail(end, b.what, b.err);
     } else {
         supervise(j, b.init, b.main, end);
+        if (b.err) tv_fail(end, b.what, b.err);
     }
     close(b.leash[1]);
     close(host_proc);
