@@ -51,7 +51,8 @@ if alive:
         if int(n) < 1000 and os.path.lexists("/proc/self/fd/" + n) and "anon_inode:kvm" in os.readlink("/proc/self/fd/" + n):
             ours.append(n)
     again = cli.main(["exec", "--quiet", alive])
-print("MONITOR " + json.dumps({"status": status, "secret": secret.raw == was, "next": again, "descriptors": ours}), flush=True)
+said = {"status": status, "secret": secret.raw == was, "next": again, "descriptors": ours}
+os.write(1, f"MONITOR {json.dumps(said)}\n".encode())  # at once: in a jail there are two
 os._exit(status)
 """
 
