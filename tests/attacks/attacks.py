@@ -52,7 +52,7 @@ if alive:
             ours.append(n)
     again = cli.main(["exec", "--quiet", alive])
 said = {"status": status, "secret": secret.raw == was, "next": again, "descriptors": ours}
-os.write(1, f"MONITOR {json.dumps(said)}\n".encode())  # at once: in a jail there are two
+os.write(1, f"MONITOR {json.dumps(said)}\\n".encode())  # at once: in a jail there are two
 os._exit(status)
 """
 
