@@ -22,6 +22,8 @@ LAYERS: dict[str, set[str]] = {
     "torov.vmm": {"torov.errors"},
     "torov.policy": {"torov.errors", "torov.syscalls", "torov.callshape", "torov.constants", "torov.loader"},
     "torov.corpus": {"torov.errors"},
+    "torov.profile": {"torov.errors"},
+    "torov.figure": {"torov.errors", "torov.profile"},
     "torov.prepare": {"torov.errors", "torov.loader", "torov.rewrite"},
     "torov.strict": {"torov.prepare", "torov.loader", "torov.rewrite"},
     "torov.inferred": {"torov.callshape", "torov.syscalls", "torov.loader", "torov.rewrite"},
@@ -30,7 +32,8 @@ LAYERS: dict[str, set[str]] = {
 """What each part may import besides itself; the parts above these (api, cli, report, doctor) may import all."""
 
 ONLY = {"lief": "torov/loader/elf.py", "capstone": "torov/rewrite/decode.py", "keystone": "torov/vmm/stub.py",
-        "rich": "torov/report.py", "argparse": "torov/cli.py", "pyseccomp": "torov/seccomp.py", }  # fmt: skip
+        "rich": "torov/report.py", "argparse": "torov/cli.py", "pyseccomp": "torov/seccomp.py",
+        "matplotlib": "torov/figure.py"}  # fmt: skip
 """Third parties and the one file that imports each."""
 
 

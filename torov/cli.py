@@ -21,6 +21,7 @@ VERBS = (
     ("exec", "run a program as a virtual machine under a policy"),
     ("policy", "look at policies, make and convert them"),
     ("patch", "show what would be changed in a program and why; write or undo a patched copy"),
+    ("profile", "run a program many times: how long it takes, and how that compares"),
     ("doctor", "look whether and how this machine can run guests"),
 )
 
@@ -74,6 +75,14 @@ def _other(words: list[str]) -> int:
     made["doctor"].add_argument("--json", action="store_true", help="print the findings as JSON")
     made["policy"].formatter_class = argparse.RawDescriptionHelpFormatter
     policy = policy_cli.add(made["policy"]) if words[:1] == ["policy"] else None  # imports more than the other verbs need
+    rest: list[str] = []
+    if words[:1] == ["profile"]:
+        from torov import cli_profile
+
+        made["profile"].formatter_class = argparse.RawDescriptionHelpFormatter
+        profile = cli_profile.add(made["profile"])
+        if "--" in words:
+            words, rest = words[: words.index("--")], words[words.index("--") + 1 :]
     if not words:
         parser.print_help(sys.stderr)
         return 125
@@ -81,6 +90,8 @@ def _other(words: list[str]) -> int:
         options = parser.parse_args(words)
     except SystemExit as stop:  # argparse has printed; its 2 is our 125
         return 125 if stop.code else 0
+    if options.verb == "profile":
+        return profile(options, rest)
     handlers: dict[str, Callable[[argparse.Namespace], int]] = {"patch": _patch, "doctor": _doctor}
     return policy(options) if policy else handlers[options.verb](options)
 

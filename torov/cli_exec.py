@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+from time import monotonic_ns
 
 from torov.errors import LoadError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from torov.coredump import Cores
     from torov.policy import Policy
     from torov.vmm.machine import Machine, Stop
@@ -36,9 +39,10 @@ OPTIONS = (
     ("--strict", "", "patch only what is proven: leave CLEAN_GAP sites to the trap net (docs/rewriting.md)"),
     ("--no-vdso", "", "do not offer a vDSO: reading the time costs an exit"),
     ("--stack", "SIZE", "size of the stack, as 8M; default: ulimit -s"),
+    ("--times", "FD", ""),
     ("--help", "", "show this and exit"),
 )
-"""Long name, the name of its value or "", in brackets and with its = if it may be left out; and what it does."""
+"""Long name; the name of its value or "", in brackets and with its = if it may be left out; what it does, or "": torov's own."""
 
 EPILOG = """\
 Exit status: the program's own; 128+n after signal n; 125 if torov itself fails, 126 if the file cannot be run,
@@ -63,7 +67,7 @@ def show(text: str) -> None:
 
 
 def _exec_help() -> str:
-    words = [(f"{name}{value}" if value.startswith("[") else f"{name} {value}", text) for name, value, text in OPTIONS]
+    words = [(f"{name}{value}" if value.startswith("[") else f"{name} {value}", text) for name, value, text in OPTIONS if text]
     width = max(len(word) for word, _ in words)
     rows = "\n".join(f"  {word:<{width}}  {text}" for word, text in words)
     return (
@@ -173,6 +177,7 @@ def run_exec(words: list[str]) -> int:
         from torov.audit import Log
 
         log = Log(given.get("--audit"))
+    times = _times(int(given["--times"])) if "--times" in given else None
     held: dict[str, int] = {}
     around, cores = None, None
     if policy or "--jail" in given:
@@ -223,7 +228,10 @@ def run_exec(words: list[str]) -> int:
         _print_layout(machine, "--json" in given)
     if around:
         around.seal(machine)
+    began = monotonic_ns()
     stop = machine.run(None if "--quiet" in given else lambda notice: _notice(notice, source))
+    if times:
+        times[:16] = began.to_bytes(8, "little") + monotonic_ns().to_bytes(8, "little")
     dumped = stop.dumped(cores.directory if cores else "")
     if stop.kind == KILLED:
         say(f"killed {file}: {stop.text}: {stop.label or f'not allowed by {source}'}{dumped}")
@@ -269,6 +277,15 @@ def _delegates(policy: Policy) -> list[int]:
     from torov.delegate import connect
 
     return connect(policy.delegates, {name: words.get("socket", "") for name, words in policy.delegates.items()})
+
+
+def _times(descriptor: int) -> Any:
+    """Memory for torov profile: when the guest began and ended."""
+    import mmap
+
+    memory = mmap.mmap(descriptor, 16)
+    os.close(descriptor)
+    return memory
 
 
 def _cores(pattern: str, closed: bool) -> Cores:

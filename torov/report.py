@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -123,6 +124,32 @@ def print_explain(rows: Iterable[Decision]) -> None:
             str(row.count), escape(row.errno or row.action), escape(row.label or "no rule: the default"), escape(row.example)
         )
     console.print(table if shown else "The policy refused nothing, and nothing was logged.")
+
+
+def print_text(text: str) -> None:
+    """Print a line to standard output, as it is."""
+    print(text, flush=True)
+
+
+@contextlib.contextmanager
+def progress(what: str, steps: int) -> Iterator[Callable[[], None]]:
+    """A bar on standard error, if that is a terminal.
+
+    Args:
+        what: the text before it.
+        steps: how many there will be.
+
+    Returns:
+        A context; what it gives is called after each step.
+    """
+    if not _console(stderr=True).is_terminal:
+        yield lambda: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=_console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=steps)
+        yield lambda: bar.advance(task)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
