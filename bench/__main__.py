@@ -141,7 +141,7 @@ def main() -> int:
             output([torov, "exec", str(hello)])  # its image is in the cache from here on
         build(programs)
         every = rows(programs, torov, python, samples) + filtered(programs, torov) + decisions(programs)
-        every += starts(torov, str(samples / "HelloWorld_glibc"))
+        every += starts(torov, str(programs / "work"))
         done = [row for row in every if (options.only or "") in row.name]
         whole = [comparison(programs, torov), policies(programs, torov), jails(python)]
         grids = [kept for grid in whole if (kept := grid.only(options.only or ""))]

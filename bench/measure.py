@@ -98,6 +98,16 @@ def printed(*command: str, expect: str | None = None, scale: float = 1) -> Sampl
     return sample
 
 
+def reached(*command: str, times: int = 1) -> Sample:
+    """A sample from a command's start until its program begins, which prints CLOCK_MONOTONIC then; of several, the median."""
+
+    def once() -> float:
+        start = time.perf_counter_ns()
+        return float(output(command)) - start
+
+    return lambda: statistics.median(once() for _ in range(times))
+
+
 def timed(*command: str, times: int = 1) -> Sample:
     """A sample of a command from its start to its end; of several, the median."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.filters import filter_of
 from bench.grid import Grid, Measure
-from bench.measure import BenchError, Row, Sample, output, printed, timed
+from bench.measure import BenchError, Row, Sample, output, printed, reached, timed
 from torov import corpus
 from torov.jail import SPACES
 from torov.policy import Policy, load
@@ -230,21 +230,22 @@ STARTS: tuple[tuple[str, tuple[str, ...], float | None], ...] = (
 """Rows of starts: name, options of torov exec, and the target, ns."""
 
 
-def starts(torov: str, hello: str, times: int = 5) -> list[Row]:
-    """What the isolation adds to ``torov exec`` of a program that only says hello.
+def starts(torov: str, work: str, times: int = 5) -> list[Row]:
+    """What the isolation adds to ``torov exec``, until the program begins, and to a whole run of one that does nothing else.
 
     Args:
         torov: the installed command.
-        hello: the program.
+        work: the program (work.c).
         times: runs a measurement.
     """
-    found = []
+    found, does = [], (work, "--", "began", "1")
     for name, words, extra in STARTS:
         options = [str(POLICIES / f"{word}.json") if not word.startswith("-") else word for word in words]
-        output([torov, "exec", *options, hello])  # from here on the compiled policy and its filters are in the cache
-        base, ours = timed(torov, "exec", hello, times=times), timed(torov, "exec", *options, hello, times=times)
+        output([torov, "exec", *options, *does])  # from here on the compiled policy and its filters are in the cache
+        base, ours = reached(torov, "exec", *does, times=times), reached(torov, "exec", *options, *does, times=times)
         found.append(Row(f"start: {name}", "torov exec", base, ours, extra=extra, added=True))
-
+        base, ours = timed(torov, "exec", *does, times=times), timed(torov, "exec", *options, *does, times=times)
+        found.append(Row(f"whole run: {name}", "torov exec", base, ours, added=True))
     return found
 
 

@@ -103,9 +103,15 @@ static double sha256(long mb) {
     exit(0);
 }
 
+static double began(long n) { /* the clock that the starter reads, too */
+    (void)n;
+    printf("%lu\n", now());
+    exit(0);
+}
+
 static const struct { const char *name; double (*run)(long); } works[] = {
     {"getppid", getppid_loop}, {"write", write_null}, {"open", open_close}, {"map", map_touch},
-    {"clock", clock_loop}, {"touch", touch}, {"cpu", cpu}, {"sha256", sha256},
+    {"began", began}, {"clock", clock_loop}, {"touch", touch}, {"cpu", cpu}, {"sha256", sha256},
 };
 
 int main(int argc, char **argv) {
