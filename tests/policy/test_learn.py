@@ -232,6 +232,7 @@ def allowed(out: Path) -> set[str]:
     return {call for rule in rules for call in rule["calls"]}
 
 
+STARTS = "#include <unistd.h>\nint main(int n, char **v) { return n < 2 || execv(v[1], v + 1); }"
 SHELL = "ls /etc >/dev/null; cat /etc/hostname; echo x >out.txt; mv out.txt in.txt; rm in.txt; (exit 3) || id -u"
 
 
@@ -246,6 +247,17 @@ def test_samples_run_under_what_they_taught(name: str, kind: str, tmp_path: Path
     assert again.err == ""  # nothing was denied
     made = natively(tmp_path, program, "one", "two")
     assert made - {"execve"} <= allowed(out) | {"rseq"}
+
+
+@pytest.mark.kvm
+def test_what_a_script_names_is_learned(cc: Compiler, tmp_path: Path) -> None:
+    start, out, script = cc(STARTS, "glibc"), tmp_path / "p.json", tmp_path / "script"
+    script.write_text("#!/bin/cat\nread by cat\n")
+    script.chmod(0o755)
+    first, again = learning(out, start, str(script), cwd=tmp_path), under(out, start, str(script), cwd=tmp_path)
+    assert (again.status, again.out, again.err) == (first.status, first.out, "") == (0, script.read_text(), "")
+    script.write_text("#!/bin/head\n")
+    assert 'denied execve("#!" -> "/usr/bin/head")' in under(out, start, str(script), cwd=tmp_path).err
 
 
 @pytest.fixture(scope="module")

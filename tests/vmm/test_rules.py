@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 from difflib import unified_diff
 from pathlib import Path
 
@@ -257,6 +258,43 @@ def test_exec_looks_at_the_program_and_at_what_a_script_names(cc: Compiler, tmp_
         ran = run(torov(program, str(tmp_path / name), options=("--policy", file)))
         assert (ran.status, ran.out) == (0 if out else 3, out), (name, ran.err)
         assert err in ran.err
+
+
+LOADER = r"""
+static long call(long nr, long a, const void *b, long c) {
+    __asm__ volatile("syscall" : "+a"(nr) : "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
+    return nr;
+}
+void _start(void) { call(1, 1, "the loader ran\n", 15); call(231, 0, 0, 0); __builtin_unreachable(); }
+"""
+
+
+def test_exec_looks_at_what_a_program_names_as_its_interpreter(cc: Compiler, tmp_path: Path) -> None:
+    """But for the two names that every dynamic program has: nobody writes a rule for those."""
+    start = cc('#include <unistd.h>\nint main(int n, char **v) { return n > 1 ? execv(v[1], v + 1) : 1; }', "glibc")
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+        loader = ["gcc", "-O1", "-x", "c", "-", "-nostdlib", "-static-pie", "-o", tmp_path / name / "loader"]
+        subprocess.run(loader, input=LOADER, text=True, check=True)
+        named = ["gcc", "-x", "c", "-", f"-Wl,--dynamic-linker={tmp_path}/{name}/loader", "-o", tmp_path / "in" / f"by-{name}"]
+        subprocess.run(named, input="int main(void) { return 5; }", text=True, check=True)
+    usual = ["gcc", "-x", "c", "-", "-o", tmp_path / "in" / "usual"]
+    subprocess.run(usual, input="int main(void) { return 5; }", text=True, check=True)
+    rules = [
+        {"calls": ["execve"], "where": [{"path": f"{tmp_path}/in/**"}], "action": "allow"},
+        {"calls": ["execve"], "action": {"errno": "EXFULL"}},
+    ]
+    file = tmp_path / "p.json"
+    file.write_text(json.dumps({"torov": 1, "default": "builtin", "rules": rules}))
+    for name, status, out in (("by-in", 0, "the loader ran\n"), ("by-out", 0, "the loader ran\n"), ("usual", 5, "")):
+        plain = subprocess.run([tmp_path / "in" / name], capture_output=True, text=True, check=False)
+        assert (plain.returncode, plain.stdout) == (status, out)
+        ran = run(torov(start, str(tmp_path / "in" / name), options=("--policy", file)))
+        if name == "by-out":
+            assert (ran.status, ran.out) == (255, "")
+            assert f'denied execve("PT_INTERP" -> "{tmp_path}/out/loader") = EXFULL: {file}:' in ran.err
+        else:
+            assert (ran.status, ran.out, ran.err) == (status, out, "")
 
 
 ONE_ADDRESS = r"""

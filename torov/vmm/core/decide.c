@@ -313,15 +313,16 @@ static bool no_structure(void *of, int arg, unsigned size, const void **data) { 
 static int no_addr(void *of, int arg, const struct sockaddr **addr, uint32_t *len) { return -1; }
 static const char *no_socket(void *of) { return NULL; }
 
-/* The interpreter that a script names (#!): the rules about the paths of exec hold for it, too. 0 or -errno. */
-int decide_interpreter(struct tv_vm *vm, int nr, const char *path, struct held_path *h) {
+/* The interpreter that a script names (#!), or a program (PT_INTERP): the rules about the paths of exec hold for it, too. 0 or -errno. */
+int decide_interpreter(struct tv_vm *vm, int nr, const char *how, const char *path, struct held_path *h) {
     uint64_t a[6] = {0};
     path_hold(vm, AT_FDCWD, path, HOLD_FOLLOW, 0, h);
     if (h->err) return -h->err;
     struct subject s = {nr, a, h, no_structure, other_path, no_addr, no_socket};
     struct decision d = pol_decide(vm->program, &s);
-    if (d.action != POL_ERRNO && d.action != POL_KILL) return 0;
+    bool refused = d.action == POL_ERRNO || d.action == POL_KILL;
     if (d.action == POL_KILL) d.err = EACCES;
-    note_interpreter(vm, nr, h->name, &d);
-    return -d.err;
+    if (refused) tv_me->stats.denied++;
+    if (refused || d.action == POL_LOG || d.action == POL_LEARN) note_interpreter(vm, nr, how, h->name, &d);
+    return refused ? -d.err : 0;
 }

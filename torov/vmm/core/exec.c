@@ -208,6 +208,9 @@ static int interpreter(const char *path, const uint8_t *head, char out[PATH_MAX]
     return r;
 }
 
+/* What every dynamic program names: nobody writes a rule for it, and what runs by it could run by itself. */
+static bool usual_loader(const char *path) { return !strcmp(path, "/lib64/ld-linux-x86-64.so.2") || !strcmp(path, "/lib/ld-musl-x86_64.so.1"); }
+
 static int keep_open(int fd) { return fcntl(fd, F_SETFD, 0); }
 
 /* Does not come back if it succeeds. closes: shown is below a descriptor that exec closes, so no interpreter could open it. */
@@ -217,8 +220,8 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
     char exe[PATH_MAX], use[PATH_MAX], interp[PATH_MAX] = "", real[PATH_MAX];
     struct tv_packed packed = {0};
     int image = -1, loader = -1, table = -1, depth = 0;
-    struct held_path *by = held_path(0) || held_path(1) ? calloc(1, sizeof *by) : NULL;
-    if (by) by->fd = -1;
+    struct held_path *by = held_path(0) || held_path(1) ? calloc(2, sizeof *by) : NULL; /* of the script's interpreter, of the program's */
+    if (by) by[0].fd = by[1].fd = -1;
     snprintf(exe, sizeof exe, "%s", path);
     snprintf(use, sizeof use, "%s", path);
     if (!own_root(vm)) { /* the runner by its descriptor, and no helper, for this program and what it executes */
@@ -241,12 +244,13 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
         if (!r) snprintf(use, sizeof use, "%s", exe);
         if (!r && by) { /* the rules about paths hold for what the script names */
             path_drop(by);
-            if (!(r = decide_interpreter(vm, 59, exe, by))) snprintf(use, sizeof use, "%s", by->sub);
+            if (!(r = decide_interpreter(vm, 59, "#!", exe, by))) snprintf(use, sizeof use, "%s", by->sub);
         }
         if (!r) r = head_of(use, head);
     }
     if (!r && memcmp(head, ELFMAG, SELFMAG)) r = -ENOEXEC;
     if (!r) r = interpreter(use, head, interp);
+    if (!r && by && *interp && !usual_loader(interp) && !(r = decide_interpreter(vm, 59, "PT_INTERP", interp, by + 1))) snprintf(interp, sizeof interp, "%s", by[1].sub);
     if (!r && vm->strict && (*interp || (image = cached(vm, use, &table)) < 0 || table < 0)) r = -EACCES; /* which sites it has is not known */
     if (!r && image < 0 && (image = image_of(vm, use, head)) < 0) r = image;
     if (!r && *interp && !(r = head_of(interp, head)) && (loader = image_of(vm, interp, head)) < 0) r = loader;
@@ -282,7 +286,7 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
     if (image >= 0) close(image);
     if (loader >= 0) close(loader);
     free(packed.data);
-    if (by) path_drop(by);
+    if (by) path_drop(by), path_drop(by + 1);
     free(by);
     return r;
 }

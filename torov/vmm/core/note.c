@@ -69,11 +69,11 @@ static bool first_time(struct tv_vm *vm, uint64_t key) {
 
 static const char *const actions[] = {"allow", "errno", "kill", "log", "ask", "delegate", "learn"};
 
-/* One line of JSON to the audit log, whose reader is another process. */
-static void audit(struct tv_vm *vm, const struct tv_call *c, int nr, const uint64_t a[6], gva site, const struct decision *d, const char *text, const char *label) {
+/* One line of JSON to the audit log, whose reader is another process. path: the one that was asked about, or NULL: those of the call. */
+static void audit(struct tv_vm *vm, const struct tv_call *c, int nr, const uint64_t a[6], gva site, const struct decision *d, const char *text, const char *label, const char *path) {
     struct line l = {.n = 0};
     struct timespec now;
-    const struct held *held = tv_me->held;
+    const struct held *held = path ? NULL : tv_me->held;
     clock_gettime(CLOCK_REALTIME, &now);
     add(&l, "{\"time\": "), add_number(&l, now.tv_sec), add(&l, ".");
     for (long unit = 100000000; unit >= 1000; unit /= 10) add_number(&l, now.tv_nsec / unit % 10);
@@ -85,6 +85,7 @@ static void audit(struct tv_vm *vm, const struct tv_call *c, int nr, const uint6
         add_number(&l, (int64_t)a[i]);
     }
     add(&l, "], \"text\": "), add_quoted(&l, text, strlen(text), 400);
+    if (path) add(&l, ", \"paths\": ["), add_quoted(&l, path, strlen(path), 700), add(&l, "]");
     if (held && held->active && held->npaths) {
         add(&l, ", \"paths\": [");
         for (int i = 0; i < held->npaths; i++) {
@@ -113,7 +114,7 @@ void note_audit(struct tv_vm *vm, const struct tv_call *c, int nr, const uint64_
     struct line l = {.n = 0};
     if (vm->keep[KEEP_AUDIT] < 0) return;
     add_call(&l, vm, c, nr, a);
-    audit(vm, c, nr, a, site, d, l.text, label);
+    audit(vm, c, nr, a, site, d, l.text, label, NULL);
 }
 
 void note_decision(struct tv_vm *vm, const struct tv_call *c, int nr, const uint64_t a[6], gva site, const struct decision *d) {
@@ -137,7 +138,7 @@ void note_decision(struct tv_vm *vm, const struct tv_call *c, int nr, const uint
         if (fresh && told) fresh = vm->told[nr]++ < NOTES_PER_CALL;
         pthread_mutex_unlock(&vm->lock);
     }
-    if (logs && (fresh || d->action != POL_LEARN)) audit(vm, c, nr, a, site, d, l.text, label);
+    if (logs && (fresh || d->action != POL_LEARN)) audit(vm, c, nr, a, site, d, l.text, label, NULL);
     struct tv_stop s = {.kind = d->action == POL_KILL ? TV_KILLED : TV_NOTICE, .note = d->action == POL_LOG ? TV_NOTE_LOGGED : TV_NOTE_DENIED,
                         .nr = nr, .addr = site, .rip = site, .err = d->err};
     if (whole >= sizeof s.text) whole = sizeof s.text - 1;
@@ -147,14 +148,15 @@ void note_decision(struct tv_vm *vm, const struct tv_call *c, int nr, const uint
     else if (told && fresh) notice_queue(vm, &s);
 }
 
-/* Of a script that exec(2) was to start: what it names is refused. */
-void note_interpreter(struct tv_vm *vm, int nr, const char *path, const struct decision *d) {
+/* Of what a script or a program names as its interpreter, that exec(2) is to start: how names it. */
+void note_interpreter(struct tv_vm *vm, int nr, const char *how, const char *path, const struct decision *d) {
     struct line l = {.n = 0};
-    struct tv_stop s = {.kind = TV_NOTICE, .note = TV_NOTE_DENIED, .nr = nr, .err = d->err};
+    struct tv_stop s = {.kind = TV_NOTICE, .note = d->action == POL_LOG ? TV_NOTE_LOGGED : TV_NOTE_DENIED, .nr = nr, .err = d->err};
     const char *label = pol_label(vm->program, d->rule);
-    tv_me->stats.denied++;
-    if (vm->told[nr] >= NOTES_PER_CALL) return;
-    add(&l, call_name(nr)), add(&l, "(\"#!\" -> "), add_quoted(&l, path, strlen(path), 96), add(&l, ")");
+    uint64_t a[6] = {0};
+    add(&l, call_name(nr)), add(&l, "(\""), add(&l, how), add(&l, "\" -> "), add_quoted(&l, path, strlen(path), 96), add(&l, ")");
+    if (vm->keep[KEEP_AUDIT] >= 0) audit(vm, &tv_calls[nr], nr, a, 0, d, l.text, label, path);
+    if (d->action == POL_LEARN || vm->told[nr] >= NOTES_PER_CALL) return;
     memcpy(s.text, l.text, l.n < sizeof s.text ? l.n : sizeof s.text - 1);
     if (label) strncpy(s.label, label, sizeof s.label - 1);
     pthread_mutex_lock(&vm->lock);

@@ -101,11 +101,11 @@ int64_t decide_call(struct tv_vm *vm, const struct tv_call *c, uint64_t nr, uint
 void decide_done(void);
 int64_t decide_again(struct tv_vm *vm, bool *go_on);
 int64_t decide_next(struct tv_vm *vm, uint64_t nr, gva at);
-int decide_interpreter(struct tv_vm *vm, int nr, const char *path, struct held_path *h);
+int decide_interpreter(struct tv_vm *vm, int nr, const char *how, const char *path, struct held_path *h);
 struct held_path *held_path(int arg);
 void note_audit(struct tv_vm *vm, const struct tv_call *c, int nr, const uint64_t a[6], gva site, const struct decision *d, const char *label);
 int ask(struct tv_vm *vm, const struct tv_call *c, int nr, const uint64_t a[6], struct decision *d);
 int64_t delegate(struct tv_vm *vm, const struct tv_call *c, int nr, uint64_t a[6], int to, bool *go_on);
-void note_interpreter(struct tv_vm *vm, int nr, const char *path, const struct decision *d);
+void note_interpreter(struct tv_vm *vm, int nr, const char *how, const char *path, const struct decision *d);
 void note_decision(struct tv_vm *vm, const struct tv_call *c, int nr, const uint64_t a[6], gva site, const struct decision *d);
 #endif
