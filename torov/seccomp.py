@@ -129,7 +129,7 @@ NEEDS: tuple[Need, ...] = (
     Need("start exec", "prctl", "PR_SET_MM: ps(1) shows the guest's arguments", (0, MASKED, _LOW, 35)),
     Need("exec", "prctl", "PR_SET_NO_NEW_PRIVS", (0, MASKED, _LOW, 38)),
     Need("exec", "prctl", "PR_SET_DUMPABLE: a new program is not to be looked into", (0, MASKED, _LOW, 4)),
-    Need("files", "openat2 fstat newfstatat fstatfs readlink readlinkat", "what a path leads to, held by a descriptor"),
+    Need("files", "openat2 fstat newfstatat fstatfs readlink readlinkat getcwd", "what a path leads to, held by a descriptor"),
     Need("files", "openat", "O_PATH: is it a link of /proc", (2, MASKED, 0x200000, 0x200000)),
     Need("open", "openat", "texts of /proc/self are made of the host's", _READING),
     Need("open", "open", "a file that was decided upon, by its descriptor"),

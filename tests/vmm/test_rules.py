@@ -274,12 +274,12 @@ def test_exec_looks_at_what_a_program_names_as_its_interpreter(cc: Compiler, tmp
     start = cc('#include <unistd.h>\nint main(int n, char **v) { return n > 1 ? execv(v[1], v + 1) : 1; }', "glibc")
     for name in ("in", "out"):
         (tmp_path / name).mkdir()
-        loader = ["gcc", "-O1", "-x", "c", "-", "-nostdlib", "-static-pie", "-o", tmp_path / name / "loader"]
+        gcc: list[str | Path] = ["gcc", "-x", "c", "-", "-o"]
+        loader = [*gcc, tmp_path / name / "loader", "-O1", "-nostdlib", "-static-pie"]
         subprocess.run(loader, input=LOADER, text=True, check=True)
-        named = ["gcc", "-x", "c", "-", f"-Wl,--dynamic-linker={tmp_path}/{name}/loader", "-o", tmp_path / "in" / f"by-{name}"]
+        named = [*gcc, tmp_path / "in" / f"by-{name}", f"-Wl,--dynamic-linker={tmp_path}/{name}/loader"]
         subprocess.run(named, input="int main(void) { return 5; }", text=True, check=True)
-    usual = ["gcc", "-x", "c", "-", "-o", tmp_path / "in" / "usual"]
-    subprocess.run(usual, input="int main(void) { return 5; }", text=True, check=True)
+    subprocess.run([*gcc, tmp_path / "in/usual"], input="int main(void) { return 5; }", text=True, check=True)
     rules = [
         {"calls": ["execve"], "where": [{"path": f"{tmp_path}/in/**"}], "action": "allow"},
         {"calls": ["execve"], "action": {"errno": "EXFULL"}},
