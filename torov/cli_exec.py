@@ -33,6 +33,7 @@ OPTIONS = (
     ("--core", "[=FILE]", "if a signal ends it, leave a core file; default: core.%p, %p is the process (docs/core-dumps.md)"),
     ("--explain", "", "after the end, print which rules decided what, and how often, to stderr"),
     ("--stats", "", "after the end, print exits, syscalls by name, patched and trapped hits and times to stderr"),
+    ("--gdb", "[HOST:]PORT|unix:PATH", "wait for gdb there before the first instruction (docs/debugging.md)"),
     ("--layout", "", "before the start, print the guest's memory layout to stderr"),
     ("--json", "", "print --stats, --explain and --layout as one JSON document a line"),
     ("--quiet", "", "do not report denied and unserved calls"),
@@ -178,18 +179,20 @@ def run_exec(words: list[str]) -> int:
 
         log = Log(given.get("--audit"))
     times = _times(int(given["--times"])) if "--times" in given else None
+    debug = _debugger(given.get("--gdb"), policy)
     held: dict[str, int] = {}
     around, cores = None, None
     if policy or "--jail" in given:
         from torov.jail import Around
 
-        has = ("audit",) * (log is not None) + ("core",) * ("--core" in given)
+        has = ("audit",) * (log is not None) + ("core",) * ("--core" in given) + ("debug",) * (debug > 0)
         around = Around(policy, "--jail" in given, "--no-seccomp" not in given, has)
         if around.closed and ("--stats" in given or log):
             _warm()
         if "--core" in given:
             cores = _cores(given["--core"], around.closed)
-        along = [*([log.socket] if log else []), *([tty] if tty else []), *([cores.descriptor] if cores else []), *delegates]
+        some = (log.socket if log else 0, tty, cores.descriptor if cores else 0, debug)
+        along = [*(fd for fd in some if fd), *delegates]
         ended = around.enter(image, loader, along)
         if ended is not None:  # this is the supervisor
             if ended[0]:
@@ -222,6 +225,7 @@ def run_exec(words: list[str]) -> int:
         shared=around.shared if around else 0,
         limits=around.limits if around else None,
         core=cores.target if cores else (0, ""),
+        debug=debug,
     )
     # not closed: the end of this process, which is next, takes the VM and its memory in one go
     if "--layout" in given:
@@ -292,6 +296,20 @@ def _cores(pattern: str, closed: bool) -> Cores:
     from torov.coredump import Cores
 
     return Cores(pattern, closed)
+
+
+def _debugger(where: str | None, policy: Policy | None) -> int:
+    """The socket of a gdb server: of --gdb, or of the policy's word that debugging is allowed; 0: nobody wants one."""
+    if where is None and policy is not None:
+        debug = policy.debug or {"allowed": policy.debug_allowed, "port": policy.debug_port}
+        where = str(debug.get("port") or 1234) if debug.get("allowed") else None
+    if where is None:
+        return 0
+    from torov.gdb.start import launch
+
+    sock, command = launch(where)
+    say(f"waiting for gdb: {command}")
+    return sock
 
 
 def _explain(lines: list[dict[str, object]], as_json: bool) -> None:

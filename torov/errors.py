@@ -8,6 +8,7 @@
     |-- PolicyError             a policy that cannot be used       125
     |-- AuditError              an audit log that cannot be kept   125
     |-- DelegateError           a component that cannot be had     125
+    |-- DebugError              a debugger that cannot come        125
     `-- MachineError            the host refused something         125
         `-- NoKVM               /dev/kvm cannot be used            125
 
@@ -142,3 +143,16 @@ class DelegateError(TorovError):
     def __init__(self, name: str, socket: str, why: str) -> None:
         super().__init__(f"delegate {name}{f' ({socket})' if socket else ''}: {why}")
         self.name, self.socket, self.why = name, socket, why
+
+
+class DebugError(TorovError):
+    """The guest cannot be debugged as asked.
+
+    Args:
+        where: the address, or the process.
+        why: what is wrong, and what to do.
+    """
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"gdb {where}: {why}")
+        self.where, self.why = where, why

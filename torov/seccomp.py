@@ -63,7 +63,7 @@ class Need:
     Fields:
         when: "run": always; "start": until the guest runs; else a feature that the policy allows: "files" (a call with a path),
             "open", "fd" (lists of descriptors), "threads", "processes", "exec", "ask", "delegates"; or what the run has:
-            "audit" (a log), "core" (core files), "loader" (torov-runner is not static, and the policy allows exec).
+            "audit" (a log), "core" (core files), "debug" (a debugger), "loader" (torov-runner is not static, and the policy allows exec).
         names: the calls.
         tests: conditions on arguments, all of which hold.
         why: the reason.
@@ -107,10 +107,10 @@ NEEDS: tuple[Need, ...] = (
     Need("run", "ioctl", "TIOCGWINSZ: how wide is it", (1, MASKED, _LOW, 0x5413)),
     Need("run", "setitimer timer_delete", "a guest's timers end with it"),
     Need("run", "sigaltstack", "the end of Python's main thread"),
-    Need("threads processes exec", "clone", "threads and processes; never with namespaces", (0, MASKED, _SPACES, 0)),
-    Need("threads processes exec", "set_robust_list rseq", "the C library's start of a thread"),
-    Need("threads processes exec", "prctl", "PR_GET_TID_ADDRESS: the C library's memory of who it is", (0, MASKED, _LOW, 40)),
-    Need("threads processes", "sched_getaffinity sched_yield", "the C library's threads"),
+    Need("threads processes exec debug", "clone", "threads and processes; never with namespaces", (0, MASKED, _SPACES, 0)),
+    Need("threads processes exec debug", "set_robust_list rseq", "the C library's start of a thread"),
+    Need("threads processes exec debug", "prctl", "PR_GET_TID_ADDRESS: the C library's memory of who it is", (0, MASKED, _LOW, 40)),
+    Need("threads processes debug", "sched_getaffinity sched_yield", "the C library's threads"),
     Need("processes", "pidfd_open", "CLONE_PIDFD", ),
     Need("processes", "pipe2 poll dup wait4", "a parent that waits for its child's exec"),
     Need("processes", "kill", "a forked guest ends by the signal that ended it"),
@@ -144,6 +144,15 @@ NEEDS: tuple[Need, ...] = (
     Need("delegates", "getrandom sendmsg recvmsg", "a request to a delegate, and its answer"),
     Need("delegates", "socketpair", "the answer's own way", (0, EQ, 1, 0)),
     Need("ask", "read write", "the question and its answer"),
+    Need("debug", "socketpair", "each process of the guest has a socket to the debugger", (0, EQ, 1, 0)),
+    Need("debug", "sendmsg", "that socket's other end"),
+    Need("debug", "sendto", "what happened", (4, EQ, 0, 0), (5, EQ, 0, 0)),
+    Need("debug", "recvfrom", "what the debugger wants"),
+    Need("debug", "getppid kill", "whose child it is; the debugger ends the guest"),
+    Need("debug", "openat", "/proc/self/maps", _READING),
+    Need("debug", "read pread64", "it"),
+    Need("debug", "mprotect", "watchpoints: read and execute, for a moment", (2, EQ, 5, 0)),
+    Need("debug", "mprotect", "watchpoints: read, write and execute, for a moment", (2, EQ, 7, 0)),
     Need("start", "openat", "files of the machine, to be read", _READING),
     Need("start", "read pread64 lseek newfstatat fstat readlink getdents64 poll ppoll", "the image file; Python"),
     Need("start", "getrandom sysinfo getgid getegid uname getcwd sched_getaffinity", "the auxiliary vector; Python"),
@@ -179,7 +188,7 @@ def load(policy: Policy, has: tuple[str, ...] = (), dynamic: bool = False) -> di
 
     Args:
         policy: of the run.
-        has: what the run has besides: "audit", "core".
+        has: what the run has besides: "audit", "core", "debug".
         dynamic: torov-runner is not static.
 
     Returns:
@@ -242,7 +251,7 @@ def rules(
     Args:
         actions, program: of a Policy.
         phase: "start" or "run".
-        has: what the run has besides: "audit", "core".
+        has: what the run has besides: "audit", "core", "debug".
         dynamic: torov-runner is not static.
     """
     calls = _allowed(actions)

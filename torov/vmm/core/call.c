@@ -332,19 +332,23 @@ static int64_t serve(struct tv_vm *vm, uint64_t nr, uint64_t a[6], gva site) {
 }
 
 /* The Linux x86-64 calling convention (syscall(2)); rcx and r11 as the instruction leaves them. */
-void tv_dispatch(struct tv_vm *vm, gva site) {
-    struct tv_regs *r = tv_me->cpu->regs;
-    if (__builtin_expect(vm->attend, 0)) debug_call(vm, (int)r->rax, true);
-    int nr = (int)r->rax;
-    uint64_t a[6] = {r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9};
-    int64_t ret = serve(vm, r->rax & 0xffffffff, a, site);
-    struct tv_thread *t = tv_me;
-    if (t->raw_regs) { t->raw_regs = false; return; }
+static void answer(struct tv_thread *t, int64_t ret) {
+    struct tv_regs *r = t->cpu->regs;
     r->rcx = r->rip;
     r->r11 = r->rflags;
     if (ret == -RESTART_SYS || ret == -RESTART_NOINTR) t->restart = (int)-ret; /* rax keeps the number */
     else if (ret == -EINTR && t->attention) t->restart = RESTART_EINTR;
     else r->rax = (uint64_t)ret;
     if (!t->restart) t->waiting = false;
-    if (__builtin_expect(vm->attend, 0) && !t->restart) debug_call(vm, nr, false);
+}
+
+void tv_dispatch(struct tv_vm *vm, gva site) {
+    struct tv_regs *r = tv_me->cpu->regs;
+    if (__builtin_expect(vm->attend, 0) && !debug_call(vm)) return;
+    uint64_t a[6] = {r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9}, nr = r->rax & 0xffffffff;
+    int64_t ret = serve(vm, nr, a, site);
+    struct tv_thread *t = tv_me;
+    if (t->raw_regs) t->raw_regs = false;
+    else answer(t, ret);
+    if (__builtin_expect(vm->attend, 0) && !t->restart) debug_returned(vm, nr);
 }

@@ -1,7 +1,9 @@
 /* The debugger's requests: a thread of the monitor serves them, one at a time, as long as the debugger is there. What is asked for is
  * checked as if a guest asked: the debugger reads packets of who knows whom. */
 #include "debug.h"
+#include "proc.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -61,6 +63,7 @@ static int64_t set_regs(struct tv_thread *t, const uint8_t *data, size_t size) {
     t->cpu->regs->rflags = (flags & ~FIX_FLAGS) | (r.regs.rflags & FIX_FLAGS);
     struct tv_saved *s = t->saved;
     s->fs = r.fs;
+    s->orig_rax = r.orig_rax;
     s->gs = r.gs;
     if (s->whole) {
         memcpy(s->fpu, data + sizeof r, area);
@@ -76,10 +79,33 @@ static int64_t set_regs(struct tv_thread *t, const uint8_t *data, size_t size) {
     return 0;
 }
 
-static int64_t resume(struct tv_vm *vm, const struct debug_go *go, size_t n) {
-    bool all = false;
-    for (size_t i = 0; i < n; i++) all |= go[i].tid == -1 && go[i].step == DEBUG_RUN;
-    vm->hold = !all;
+static int64_t siginfo(struct tv_thread *t, const uint8_t *in, size_t n, uint8_t *out, size_t *size) {
+    if (!t || !t->parked || !t->saved) return t ? -EBUSY : -ESRCH;
+    if (n >= sizeof t->saved->info) memcpy(&t->saved->info, in, sizeof t->saved->info);
+    memcpy(out, &t->saved->info, *size = sizeof t->saved->info);
+    return 0;
+}
+
+static int64_t maps(struct tv_vm *vm, const struct debug_msg *m, uint8_t *data, size_t *size) {
+    struct proc_text t = {0};
+    struct rlimit limit;
+    vm_more_fds(&limit);
+    int host = open(m->b ? "/proc/self/smaps" : "/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    if (host >= 0) vm_hide_fd(vm, &host); /* the guest must not find it */
+    vm_less_fds(&limit);
+    pthread_mutex_lock(&vm->mm);
+    proc_files[0].write(vm, &t, host, NULL); /* where the host's cannot be read: without names */
+    pthread_mutex_unlock(&vm->mm);
+    if (host >= 0) close(host);
+    *size = m->a < t.n ? t.n - m->a : 0;
+    if (*size > DEBUG_DATA) *size = DEBUG_DATA;
+    if (*size) memcpy(data, t.p + m->a, *size);
+    free(t.p);
+    return t.failed ? -ENOMEM : 0;
+}
+
+static int64_t resume(struct tv_vm *vm, const struct debug_go *go, size_t n, bool hold) {
+    vm->hold = hold;
     for (struct tv_thread *t = thread_after(vm, NULL); t; t = thread_after(vm, t)) {
         size_t i = 0;
         while (i < n && ((go[i].pid != -1 && go[i].pid != t->proc->pid) || (go[i].tid != -1 && go[i].tid != t->tid))) i++;
@@ -128,7 +154,8 @@ static int64_t locked(struct tv_vm *vm, const struct message *in, size_t n, stru
     switch (in->m.op) {
     case DEBUG_GETREGS: return get_regs(thread_of(vm, in->m.tid), out->data, size);
     case DEBUG_SETREGS: return set_regs(thread_of(vm, in->m.tid), in->data, n);
-    case DEBUG_RESUME: return resume(vm, (const struct debug_go *)in->data, n / sizeof(struct debug_go));
+    case DEBUG_SIGINFO: return siginfo(thread_of(vm, in->m.tid), in->data, n, out->data, size);
+    case DEBUG_RESUME: return resume(vm, (const struct debug_go *)in->data, n / sizeof(struct debug_go), in->m.a);
     case DEBUG_THREADS:
         for (struct tv_thread *t = thread_after(vm, NULL); t && *size < DEBUG_DATA; t = thread_after(vm, t)) {
             if (!t->tid || t->gone || t->proc->let_go) continue;
@@ -176,6 +203,7 @@ static bool serve(struct tv_vm *vm, const struct message *in, size_t n, struct m
     case DEBUG_BREAK: r = break_set(vm, m->a, m->b); break;
     case DEBUG_WATCH: r = watch_set(vm, m->a, m->b, (int)(m->c & 7), !(m->c & 8)); break;
     case DEBUG_PAUSE: r = vm_pause(vm); break;
+    case DEBUG_MAPS: r = maps(vm, m, out->data, size); break;
     case DEBUG_RELEASE: release(vm, false); r = 0; break;
     case DEBUG_DETACH:
         if (m->pid == vm->proc->pid) { out->m.a = 0; return false; }

@@ -17,7 +17,7 @@ static bool tell(struct tv_vm *vm, int cause, uint64_t b, uint64_t c, const sigi
     struct tv_thread *t = tv_me;
     struct tv_saved *s = own(t);
     siginfo_t trap = {.si_signo = SIGTRAP, .si_code = cause == DEBUG_STEPPED ? TRAP_TRACE : SI_KERNEL};
-    if (!s || !debug_on(vm, t->proc)) return false;
+    if (!s || !debug_on(vm, t->proc) || proc_ended(t->proc) || t->gone) return false;
     if (!info) info = &trap;
     s->info = *info;
     s->orig_rax = cause == DEBUG_ENTRY || cause == DEBUG_RETURN ? b : ~0ull;
@@ -37,6 +37,12 @@ void debug_tell(struct tv_vm *vm, int cause, uint64_t b, uint64_t c, const sigin
     tv_me->attention = 1; /* what comes now: debug_attend() */
 }
 
+/* What comes with the signal that the debugger chose: what it wrote, or what was told; else it is one of kill(2). */
+static void chosen(const struct tv_saved *s, siginfo_t *info) {
+    *info = (siginfo_t){.si_signo = s->signal};
+    if (s->info.si_signo == s->signal) *info = s->info;
+}
+
 /* A signal that the program is about to get: the one that it does get, or 0. */
 int debug_signal(struct tv_vm *vm, siginfo_t *info) {
     struct tv_thread *t = tv_me;
@@ -46,17 +52,33 @@ int debug_signal(struct tv_vm *vm, siginfo_t *info) {
     s->told = sig;
     debug_tell(vm, DEBUG_SIGNAL, (uint64_t)sig, 0, info);
     s->told = 0;
-    if (s->signal != sig) *info = (siginfo_t){.si_signo = s->signal}; /* SI_USER */
+    chosen(s, info);
     sig = s->signal;
     s->signal = 0;
     if (sig && s->step) s->stepped = true; /* at the first instruction of its handler */
     return sig;
 }
 
-void debug_call(struct tv_vm *vm, int nr, bool entry) {
-    const struct tv_debug *d = vm->debug;
-    if (!d || !d->catches || nr < 0 || nr >= 512 || !(d->caught[nr / 8] & 1u << nr % 8)) return;
-    debug_tell(vm, entry ? DEBUG_ENTRY : DEBUG_RETURN, (uint64_t)nr, 0, NULL);
+static bool caught(const struct tv_debug *d, uint64_t nr) { return d && d->catches && nr < 512 && d->caught[nr / 8] & 1u << nr % 8; }
+
+/* A call begins; registers look as under ptrace(2). false: it is not to be made, and the registers are what the debugger made of them. */
+bool debug_call(struct tv_vm *vm) {
+    struct tv_regs *r = tv_me->cpu->regs;
+    uint64_t nr = (uint32_t)r->rax, rip = r->rip;
+    if (!caught(vm->debug, nr) || !own(tv_me)) return true;
+    r->rax = (uint64_t)-ENOSYS;
+    debug_tell(vm, DEBUG_ENTRY, nr, 0, NULL);
+    tv_me->attention = 0; /* or the call would not begin */
+    if (tv_me->stop || tv_me->noted) tv_me->attention = 1;
+    if (r->rip != rip || (uint32_t)tv_me->saved->orig_rax == ~0u) return false;
+    r->rax = tv_me->saved->orig_rax;
+    return true;
+}
+
+void debug_returned(struct tv_vm *vm, uint64_t nr) {
+    struct tv_saved *s = tv_me->saved;
+    if (caught(vm->debug, nr)) debug_tell(vm, DEBUG_RETURN, nr, 0, NULL);
+    if (s && (s->step || s->signal)) tv_me->attention = 1;
 }
 
 /* pushf would show the program our flag. */
@@ -98,6 +120,7 @@ bool debug_trap(struct tv_vm *vm) {
     pthread_mutex_unlock(&vm->mm);
     if (!ours) return false;
     t->cpu->regs->rip = at;
+    t->cpu->was_bp = false; /* it may run into the same one again */
     if (debug_on(vm, t->proc)) {
         debug_tell(vm, DEBUG_TRAP, 0, 0, NULL);
         return true;
@@ -121,8 +144,8 @@ void debug_attend(struct tv_vm *vm) {
     struct tv_saved *s = t->saved;
     while (vm->debug && s && !proc_ended(t->proc) && !t->gone) {
         if (s->signal) {
-            siginfo_t info = {.si_signo = s->signal};
-            if (s->info.si_signo == s->signal) info = s->info;
+            siginfo_t info;
+            chosen(s, &info);
             s->signal = 0;
             if (s->step) s->stepped = true;
             sig_give(vm, &info);

@@ -28,7 +28,7 @@ enum debug_op {
     DEBUG_BREAK,     /* a: address, b: 1 set, 0 take away */
     DEBUG_WATCH,     /* a: address, b: length, c: enum debug_watch; + 8: take away */
     DEBUG_PAUSE,     /* -> a: how many threads could not be stopped */
-    DEBUG_RESUME,    /* struct debug_go[] */
+    DEBUG_RESUME,    /* a: new threads wait; struct debug_go[] */
     DEBUG_THREADS,   /* -> struct debug_thread[] */
     DEBUG_CATCH,     /* a: 1: tell of the calls whose bits are set in the 64 bytes that follow; 0: of none */
     DEBUG_PASS,      /* a: signals (bit n - 1) that go to the program untold */
@@ -36,7 +36,9 @@ enum debug_op {
     DEBUG_DETACH,    /* pid: goes on undebugged, for good */
     DEBUG_RELEASE,   /* all of it goes on, until the next DEBUG_ENGAGE */
     DEBUG_ENGAGE,
-    DEBUG_INFO       /* -> b: address, c: size of the auxiliary vector; the path of the program */
+    DEBUG_INFO,      /* -> b: address, c: size of the auxiliary vector; the path of the program */
+    DEBUG_SIGINFO,   /* tid -> the siginfo_t of its last event; with one behind it: that is what its signal brings */
+    DEBUG_MAPS       /* a: offset, b: 1: smaps -> /proc/PID/maps of the guest, from there on */
 };
 enum debug_cause {
     DEBUG_SIGNAL = 1, /* b: signal */

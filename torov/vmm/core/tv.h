@@ -426,7 +426,8 @@ void debug_stop(struct tv_vm *vm);
 void debug_attend(struct tv_vm *vm); /* tv_me was kicked: before it enters the guest */
 bool debug_on(const struct tv_vm *vm, const struct tv_proc *p); /* p is debugged now */
 int debug_signal(struct tv_vm *vm, siginfo_t *info);
-void debug_call(struct tv_vm *vm, int nr, bool entry);
+bool debug_call(struct tv_vm *vm);
+void debug_returned(struct tv_vm *vm, uint64_t nr);
 bool debug_trap(struct tv_vm *vm);
 bool debug_fault(struct tv_vm *vm, gva addr, uint64_t error);
 void debug_pages(struct tv_vm *vm, gva start, gva end);

@@ -118,6 +118,7 @@ static int without(int prot, int kind) { return kind == DEBUG_WATCH_WRITE ? prot
  * thread may be in read(2). Where the host lets no page be executable, they do, for as long as the call takes. */
 static void forget(struct tv_vm *vm, gva page, int prot) {
     uint8_t *p = vm->mem.base + page;
+    if (!host_prot(prot)) return;
     if (mprotect(p, PG, host_prot(prot) | PROT_EXEC)) mprotect(p, PG, PROT_NONE);
     mprotect(p, PG, host_prot(prot));
 }
