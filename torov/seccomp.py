@@ -63,7 +63,8 @@ class Need:
     Fields:
         when: "run": always; "start": until the guest runs; else a feature that the policy allows: "files" (a call with a path),
             "open", "fd" (lists of descriptors), "threads", "processes", "exec", "ask", "delegates"; or what the run has:
-            "audit" (a log), "core" (core files), "debug" (a debugger), "loader" (torov-runner is not static, and the policy allows exec).
+            "audit" (a log), "core" (core files), "debug" (a debugger), "loader" (torov-runner is not static, and the policy
+            allows exec).
         names: the calls.
         tests: conditions on arguments, all of which hold.
         why: the reason.
@@ -109,7 +110,7 @@ NEEDS: tuple[Need, ...] = (
     Need("run", "sigaltstack", "the end of Python's main thread"),
     Need("threads processes exec debug", "clone", "threads and processes; never with namespaces", (0, MASKED, _SPACES, 0)),
     Need("threads processes exec debug", "set_robust_list rseq", "the C library's start of a thread"),
-    Need("threads processes exec debug", "prctl", "PR_GET_TID_ADDRESS: the C library's memory of who it is", (0, MASKED, _LOW, 40)),
+    Need("threads processes exec debug", "prctl", "PR_GET_TID_ADDRESS: the C library's idea of who it is", (0, MASKED, _LOW, 40)),
     Need("threads processes debug", "sched_getaffinity sched_yield", "the C library's threads"),
     Need("processes", "pidfd_open", "CLONE_PIDFD", ),
     Need("processes", "pipe2 poll dup wait4", "a parent that waits for its child's exec"),
