@@ -28,6 +28,7 @@ LAYERS: dict[str, set[str]] = {
     "torov.prepare": {"torov.errors", "torov.loader", "torov.rewrite"},
     "torov.strict": {"torov.prepare", "torov.loader", "torov.rewrite"},
     "torov.inferred": {"torov.callshape", "torov.syscalls", "torov.loader", "torov.rewrite"},
+    "torov.tracing": {"torov.errors", "torov.callshape", "torov.constants", "torov.syscalls", "torov.vmm"},
     "torov.learned": {"torov.errors", "torov.loader", "torov.policy", "torov.prepare", "torov.vmm"},
 }  # fmt: skip
 """What each part may import besides itself; the parts above these (api, cli, report, doctor) may import all."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 VERBS = (
     ("exec", "run a program as a virtual machine under a policy"),
+    ("strace", "run a program and show its system calls, with the options of strace"),
     ("policy", "look at policies, make and convert them"),
     ("patch", "show what would be changed in a program and why; write or undo a patched copy"),
     ("profile", "run a program many times: how long it takes, and how that compares"),
@@ -39,6 +40,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if words and words[0] == "exec":
             return run_exec(words[1:])
+        if words and words[0] == "strace":
+            from torov.cli_trace import run_strace
+
+            return run_strace(words[1:])
         return _other(words)
     except TorovError as error:
         say(str(error))

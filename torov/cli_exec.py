@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from torov.coredump import Cores
     from torov.policy import Policy
+    from torov.tracing.options import Tracing
     from torov.vmm.machine import Machine, Stop
 
 OPTIONS = (
@@ -31,6 +32,10 @@ OPTIONS = (
     ("--no-seccomp", "", "with --policy or --jail: do not filter the monitor's own system calls"),
     ("--audit", "FILE", "append what the policy refused, logged, asked or delegated to FILE, one JSON object a line"),
     ("--core", "[=FILE]", "if a signal ends it, leave a core file; default: core.%p, %p is the process (docs/core-dumps.md)"),
+    ("--trace", "[=FILTER]", "show system calls as strace does: --trace=%file,openat (docs/tracing.md)"),
+    ("--trace-out", "FILE", "where the trace goes; default: standard error"),
+    ("--trace-format", "FORMAT", "text, json (an object a line), perfetto (for ui.perfetto.dev)"),
+    ("--trace-opts", "WORDS", "options of strace, as --trace-opts '-y -T -s 200'"),
     ("--explain", "", "after the end, print which rules decided what, and how often, to stderr"),
     ("--stats", "", "after the end, print exits, syscalls by name, patched and trapped hits and times to stderr"),
     ("--gdb", "[HOST:]PORT|unix:PATH", "wait for gdb there before the first instruction (docs/debugging.md)"),
@@ -78,15 +83,26 @@ def _exec_help() -> str:
     )
 
 
-class _ExecWords:
-    """The words of ``torov exec``, read."""
+class ExecWords:
+    """The words of ``torov exec``, read.
 
-    __slots__ = ("args", "file", "given")
+    Args:
+        words: options, the program, options, and what stands behind ``--``.
+
+    Fields:
+        file, args: the program and its arguments; given: options by their long names; trace: what is traced, if that is known.
+
+    Raises:
+        UsageError: an option that is not there.
+    """
+
+    __slots__ = ("args", "file", "given", "trace")
 
     def __init__(self, words: list[str]) -> None:
         self.file: str | None = None
         self.args: list[str] = []
         self.given: dict[str, str] = {}
+        self.trace: Tracing | None = None
         valued = {name: value for name, value, _ in OPTIONS}
         rest = iter(words)
         for word in rest:
@@ -128,7 +144,11 @@ class _ExecWords:
 
 def run_exec(words: list[str]) -> int:
     """The verb: from its words to the exit status; raises TorovError for what cannot be done."""
-    line = _ExecWords(words)
+    return run_line(ExecWords(words))
+
+
+def run_line(line: ExecWords) -> int:
+    """As run_exec(), for words that are read."""
     given = line.given
     if "--help" in given:
         show(_exec_help())
@@ -138,6 +158,8 @@ def run_exec(words: list[str]) -> int:
     policy, file, args = _policy_of(line)
     if "--jail" in given or (policy and policy.jail and policy.jail.get("network") != "host"):
         ahead()
+    if line.trace is None and ("--trace" in given or (policy and policy.trace is not None)):
+        line.trace = _trace(given, policy)
     from torov.prepare import cache_of, images_of
 
     if os.path.isfile(file) and not os.access(file, os.X_OK):
@@ -180,18 +202,20 @@ def run_exec(words: list[str]) -> int:
         log = Log(given.get("--audit"))
     times = _times(int(given["--times"])) if "--times" in given else None
     debug = _debugger(given.get("--gdb"), policy)
+    trace = line.trace.start() if line.trace else 0
     held: dict[str, int] = {}
     around, cores = None, None
     if policy or "--jail" in given:
         from torov.jail import Around
 
-        has = ("audit",) * (log is not None) + ("core",) * ("--core" in given) + ("debug",) * (debug > 0)
+        had = {"audit": log, "core": "--core" in given, "debug": debug, "trace": trace}
+        has = tuple(name for name, there in had.items() if there)
         around = Around(policy, "--jail" in given, "--no-seccomp" not in given, has)
         if around.closed and ("--stats" in given or log):
             _warm()
         if "--core" in given:
             cores = _cores(given["--core"], around.closed)
-        some = (log.socket if log else 0, tty, cores.descriptor if cores else 0, debug)
+        some = (log.socket if log else 0, tty, cores.descriptor if cores else 0, debug, trace)
         along = [*(fd for fd in some if fd), *delegates]
         ended = around.enter(image, loader, along)
         if ended is not None:  # this is the supervisor
@@ -216,6 +240,7 @@ def run_exec(words: list[str]) -> int:
         flags=flags,
         program=program,
         audit=log.socket if log else 0,
+        trace=trace,
         tty=tty,
         delegates=delegates,
         strict=strict,
@@ -241,6 +266,8 @@ def run_exec(words: list[str]) -> int:
         say(f"killed {file}: {stop.text}: {stop.label or f'not allowed by {source}'}{dumped}")
     elif stop.kind == SIGNALLED and stop.text:
         say(f"{file}: {stop.text}{dumped}")
+    if line.trace:
+        line.trace.finish(machine)
     if log:
         lines = log.finish(machine, read="--explain" in given)
         if "--explain" in given:
@@ -250,7 +277,7 @@ def run_exec(words: list[str]) -> int:
     return stop.exit_status
 
 
-def _policy_of(line: _ExecWords) -> tuple[Policy | None, str, list[str]]:
+def _policy_of(line: ExecWords) -> tuple[Policy | None, str, list[str]]:
     """The policy, the program and its arguments."""
     given = line.given
     if "--config" in given and "--policy" in given:
@@ -322,6 +349,12 @@ def _explain(lines: list[dict[str, object]], as_json: bool) -> None:
         os.write(2, (json.dumps({"explain": [row.document() for row in rows]}) + "\n").encode())
     else:
         report.print_explain(rows)
+
+
+def _trace(given: dict[str, str], policy: Policy | None) -> Tracing:
+    from torov.cli_trace import of_options
+
+    return of_options(given, policy.trace if policy else None)
 
 
 def _size(text: str) -> int:

@@ -131,6 +131,21 @@ class AuditError(TorovError):
         self.file, self.errno = file, errno
 
 
+class TraceError(TorovError):
+    """A trace cannot be written.
+
+    Args:
+        file: as the user named it.
+        errno: the host's error.
+    """
+
+    def __init__(self, file: str, errno: int) -> None:
+        import os
+
+        super().__init__(f"{file}: the trace cannot be written: {os.strerror(errno)}")
+        self.file, self.errno = file, errno
+
+
 class DelegateError(TorovError):
     """A component that a policy delegates calls to cannot be reached.
 

@@ -63,8 +63,8 @@ class Need:
     Fields:
         when: "run": always; "start": until the guest runs; else a feature that the policy allows: "files" (a call with a path),
             "open", "fd" (lists of descriptors), "threads", "processes", "exec", "ask", "delegates"; or what the run has:
-            "audit" (a log), "core" (core files), "debug" (a debugger), "loader" (torov-runner is not static, and the policy
-            allows exec).
+            "audit" (a log), "core" (core files), "debug" (a debugger), "trace", "loader" (torov-runner is not static, and the
+            policy allows exec).
         names: the calls.
         tests: conditions on arguments, all of which hold.
         why: the reason.
@@ -142,6 +142,9 @@ NEEDS: tuple[Need, ...] = (
     Need("core", "sendmsg recvmsg", "that socket's other end, and the answer"),
     Need("core", "sendto", "the core file", (3, EQ, 0x4000, 0), (4, EQ, 0, 0), (5, EQ, 0, 0)),
     Need("core", "mincore", "which memory was touched"),
+    Need("trace", "sendto", "the writer of the trace is woken", (4, EQ, 0, 0), (5, EQ, 0, 0)),
+    Need("trace", "poll recvmsg recvfrom", "what is shared with it; the trace is written to its end"),
+    Need("trace", "readlink", "what descriptors stand for"),
     Need("delegates", "getrandom sendmsg recvmsg", "a request to a delegate, and its answer"),
     Need("delegates", "socketpair", "the answer's own way", (0, EQ, 1, 0)),
     Need("ask", "read write", "the question and its answer"),

@@ -90,6 +90,7 @@ class Machine:
         flags: TV_F_* of core/core.h.
         program: rules with conditions, as torov.policy compiles them, for calls whose action is -2.
         audit: socket of audit_start(); it is taken over. 0 for none.
+        trace: socket of trace_start(); it is taken over. 0 for none.
         shared, limits: descriptor of shared_make(), taken over, 0 for none; and Policy.limits.
         kvm, runner: descriptors of /dev/kvm and torov-runner, for a jail in which they have no path; taken over. 0 for none.
         debug: socket that leads to a debugger (torov.gdb); it is taken over. 0 for none.
@@ -123,6 +124,7 @@ class Machine:
         flags: int = 0,
         program: bytes = b"",
         audit: int = 0,
+        trace: int = 0,
         tty: int = 0,
         start: int = 0,
         strict: bytes = b"",
@@ -157,7 +159,7 @@ class Machine:
         spec.stack_size, spec.flags = stack_size, flags
         spec.program = _ffi.from_buffer(program) if program else _ffi.NULL
         spec.program_size, spec.audit_fd, spec.tty_fd = len(program), audit, tty
-        spec.start = start
+        spec.start, spec.trace_fd = start, trace
         spec.strict, spec.strict_size = (_ffi.from_buffer(strict) if strict else _ffi.NULL), len(strict)
         spec.delegate_fd = [*delegates]
         spec.cache, spec.cache_version, spec.python = text(cache), text(cache_version), text(sys.executable)
@@ -247,6 +249,10 @@ class Machine:
         file = int(_lib.tv_audit_flush(self._vm, error))
         return file, int(error[0])
 
+    def trace_end(self) -> int:
+        """Wait until the trace is written. The errno of the first write that failed, or 0."""
+        return int(_lib.tv_trace_end(self._vm))
+
     def close(self) -> None:
         """Give the VM and its memory back. More than once is fine."""
         if self._vm:
@@ -297,6 +303,28 @@ def audit_start(file: int) -> int:
     sock = int(_lib.tv_audit_start(file))
     if sock < 0:
         raise MachineError("audit log", -sock)
+    return sock
+
+
+def trace_start(options: Mapping[str, int], calls: bytes, file: int) -> int:
+    """Start the process that writes a trace.
+
+    Args:
+        options: members of struct tv_trace (core/core.h) but for calls; what is not there is 0.
+        calls: 64 bytes, a bit for each system call that is shown.
+        file: descriptor to write to; the caller closes it.
+
+    Returns:
+        The socket that a Machine takes.
+
+    Raises:
+        MachineError: the host refused it.
+    """
+    raw = _ffi.new("struct tv_trace *", options)
+    _ffi.memmove(raw.calls, calls, 64)
+    sock = int(_lib.tv_trace_start(raw, file))
+    if sock < 0:
+        raise MachineError("trace", -sock)
     return sock
 
 

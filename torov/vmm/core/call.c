@@ -2,6 +2,7 @@
  *
  * Bulk data is used in place: the host kernel copies it and answers EFAULT by the host mapping's own protection, in
  * its own order of checks. Everything with an inner pointer or count is copied once, translated, then used. */
+#include "trace.h"
 #include "policy.h"
 
 #include <fcntl.h>
@@ -346,8 +347,10 @@ void tv_dispatch(struct tv_vm *vm, gva site) {
     struct tv_regs *r = tv_me->cpu->regs;
     if (__builtin_expect(vm->attend, 0) && !debug_call(vm)) return;
     uint64_t a[6] = {r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9}, nr = r->rax & 0xffffffff;
+    bool traced = __builtin_expect(vm->trace != NULL, 0) && trace_before(vm, nr, a);
     int64_t ret = serve(vm, nr, a, site);
     struct tv_thread *t = tv_me;
+    if (__builtin_expect(traced, 0)) trace_after(vm, nr, ret);
     if (t->raw_regs) t->raw_regs = false;
     else answer(t, ret);
     if (__builtin_expect(vm->attend, 0) && !t->restart) debug_returned(vm, nr);

@@ -74,6 +74,7 @@ struct tv_spec {
     uint32_t program_size;
     int audit_fd;             /* socket of tv_audit_start(); 0: none. Taken over, as tty_fd */
     int tty_fd;               /* for the action "ask"; 0: none */
+    int trace_fd;             /* socket of tv_trace_start(); 0: none. Taken over */
     uint64_t start;           /* link-time address to start at; 0: the program's entry */
     const void *strict;       /* strict mode: the table of torov/strict.py; or NULL */
     uint32_t strict_size;
@@ -133,6 +134,30 @@ int tv_run(struct tv_vm *vm, struct tv_stop *stop);
 const struct tv_stats *tv_stats(const struct tv_vm *vm);
 int tv_layout(const struct tv_vm *vm, struct tv_region *out, int max);
 void tv_destroy(struct tv_vm *vm);
+/* What a trace shows, and how; the words are those of strace(1). */
+enum tv_trace_format { TV_TRACE_TEXT = 0, TV_TRACE_JSON = 1, TV_TRACE_PERFETTO = 2 };
+struct tv_trace {
+    uint64_t calls[8];        /* bits: the calls that are shown; the last stands for numbers out of range */
+    uint64_t signals;         /* bits: signal 1 first */
+    uint32_t string_size;     /* -s: bytes of a string that are shown */
+    int format;
+    int verbose;              /* -v: whole structures */
+    int hex_strings;          /* -x: 1, -xx: 2 */
+    int paths;                /* -y: what descriptors stand for */
+    int follow;               /* -f: threads and processes that it starts */
+    int times;                /* -t: 1, -tt: 2, -ttt: 3 */
+    int relative;             /* -r */
+    int durations;            /* -T */
+    int counts;               /* -c: 1, -C: 2 */
+    int status;               /* -z: 1, -Z: 2 */
+    int pid_prefix;           /* each line begins with the thread's id */
+    int ordered;              /* what the guest writes may go to the same place: wait for the writer before */
+    int quiet;                /* -q: 1, -qq: 2 */
+    int column;               /* -a */
+    int utc_offset;           /* seconds, for times of day */
+};
+int tv_trace_start(const struct tv_trace *options, int file);
+int tv_trace_end(struct tv_vm *vm);
 int tv_audit_start(int file);
 int tv_audit_flush(struct tv_vm *vm, int *err); /* the file, or -1 */
 int tv_core_start(int dir, const char *pattern); /* a process that writes core files, for those that may not: its socket */

@@ -259,10 +259,12 @@ static int64_t decide(struct live *l, gva site, bool *go_on) {
     switch (d.action) {
     case POL_KILL:
         tv_me->stats.denied++;
+        tv_me->refused = true;
         r = -EPERM;
         break;
     case POL_ERRNO:
         tv_me->stats.denied++;
+        tv_me->refused = true;
         r = -d.err;
         break;
     case POL_DELEGATE:

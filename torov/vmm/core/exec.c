@@ -142,7 +142,11 @@ static int made(struct tv_vm *vm, const char *path) {
         path = ours;
     }
     if (pipe2(out, O_CLOEXEC)) return -EAGAIN;
-    long pid = sys6(56, 0, 0, 0, 0, 0, 0); /* clone without an exit signal */
+    long pid = sys6(56, 0, 0, 0, 0, 0, 0); /* clone without an exit signal; exec() would give it one, so it is a child's child that does */
+    if (pid == 0 && (pid = sys6(56, 0, 0, 0, 0, 0, 0)) != 0) {
+        if (pid > 0) sys6(61, (uint64_t)pid, (uintptr_t)&status, 0x40000000 /* __WALL */, 0, 0, 0);
+        for (;;) sys6(231, status != 0, 0, 0, 0, 0, 0);
+    }
     if (pid == 0) {
         const char *argv[] = {vm->helper.python, "-P", "-c", prepare, vm->helper.runner, path, NULL};
         uint64_t none = 0;
@@ -165,7 +169,7 @@ static int made(struct tv_vm *vm, const char *path) {
     }
     close(out[0]);
     if (pid < 0) return (int)pid;
-    while (sys6(61, (uint64_t)pid, (uintptr_t)&status, 0x40000000 /* __WALL: exec() has made it an ordinary child */, 0, 0, 0) == -EINTR) { }
+    while (sys6(61, (uint64_t)pid, (uintptr_t)&status, 0x40000000 /* __WALL */, 0, 0, 0) == -EINTR) { }
     if (status || !n) return -ENOEXEC;
     name[n - (name[n - 1] == '\n')] = 0;
     int fd = open(name, O_RDONLY | O_CLOEXEC);

@@ -2,6 +2,7 @@
  * memory it inherits, copy-on-write. One that shares its parent's memory (vfork, posix_spawn) is a host process that shares
  * the monitor's memory, and runs a vCPU of the same VM. Both stay in C until they end. */
 #include "policy.h"
+#include "trace.h"
 
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -47,7 +48,7 @@ static int rebuild(struct tv_vm *vm, bool shared_fds) {
     for (struct tv_thread *o = p->threads; o; o = next) {
         next = o->next;
         forget_cpu(o->cpu);
-        if (o != t) { free(o->start); free(o->held); free(o->saved); free(o); }
+        if (o != t) { free(o->start); free(o->held); free(o->saved); free(o->trace); free(o); }
     }
     forget_cpus(p);
     int kvm = vm->hw->kvm; /* kept: the guest may have dropped the right to open it */
@@ -111,6 +112,7 @@ static void __attribute__((noreturn)) finish(struct tv_vm *vm) {
     struct tv_proc *p = tv_me->proc;
     struct tv_stop *e = &p->end;
     limit_give(vm, p->slot);
+    if (vm->trace) trace_end(vm);
     int status = e->kind == TV_EXITED ? e->status : 127, sig = e->kind == TV_SIGNALLED ? e->status : e->kind == TV_KILLED ? SIGSYS : 0;
     if (!p->shares && !p->shared_fds && __lsan_do_recoverable_leak_check()) status = 66, sig = 0;
     if (p->shares) {
@@ -251,6 +253,7 @@ int64_t do_fork(struct tv_vm *vm, struct tv_clone *s) {
     if (flags & CLONE_CLEAR_SIGHAND) sig_clear(vm);
     t->noted = t->attention = t->restart = 0;
     t->deferred = 0;
+    if (vm->trace) trace_begin(vm, false);
     host_mask(t->sigmask);
     if (vm->debug) debug_forked(vm);
     vm_run_to_end(vm); /* does not return */
@@ -272,6 +275,7 @@ static void __attribute__((noreturn, noinline)) shared_main(struct tv_thread *t)
     if (run) sig_note_all(vm);
     pthread_mutex_unlock(&vm->lock);
     if (!run) for (;;) sys6(231, 0, 0, 0, 0, 0, 0);
+    if (vm->trace) trace_begin(vm, false);
     host_mask(t->sigmask);
     vm_run_to_end(vm);
 }
@@ -317,6 +321,8 @@ static void run_job(struct tv_vm *vm, struct tv_thread *t) {
     pthread_cond_broadcast(&vm->changed);
     pthread_mutex_unlock(&vm->lock);
     free(t->saved);
+    free(t->held);
+    free(t->trace);
     free(t);
     if (!waited_for) free(s);
 }

@@ -2,7 +2,7 @@
  * between guest threads go through the host, so that pending sets, order, queueing and the choice of a thread are Linux's
  * own. The host's handler only notes one signal, blocks all others and stops the vCPU; the frame is built before the
  * guest goes on. */
-#include "tv.h"
+#include "trace.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -131,12 +131,14 @@ int sig_kick(const struct tv_thread *t) {
 
 static bool noting; /* every signal, for a debugger */
 static uint64_t dumped; /* signals whose core file is the monitor's to write */
+static bool traced;      /* the end of the process is told, whatever the signal */
 static uint64_t changed; /* dispositions of the host process that are not as we found them */
 
 /* A process that shares its parent's memory must not die anywhere: it might hold a lock of ours. */
 static void mirror(const struct tv_proc *p, int sig) {
     const struct tv_sigaction *act = &p->sig->act[sig];
-    uint64_t handler = act->handler, noted = p->shares || noting ? ~(IGNORED | STOPPING) : NOTED_DEFAULT | dumped;
+    uint64_t handler = act->handler, noted = p->shares || noting || traced ? ~(IGNORED | STOPPING) : NOTED_DEFAULT | dumped;
+    if (traced) noted |= BIT(SIGCHLD); /* a tracer sees it */
     if (BIT(sig) & (FAULTS | UNBLOCKABLE)) return;
     changed |= BIT(sig);
     struct host_act h = {.handler = handler == 1 ? SIG_IGN : SIG_DFL};
@@ -187,12 +189,13 @@ void sig_start(struct tv_vm *vm) {
     }
     sig_core(vm);
     active = true;
+    traced = vm->trace;
     sys6(14, SIG_SETMASK, 0, (uintptr_t)&saved_mask, 8, 0, 0);
     for (int s = 1; s <= 64; s++) {
         if (BIT(s) & (UNBLOCKABLE | FAULTS)) continue;
         uint64_t want = tv_me->proc->sig->act[s].handler;
         if (!(changed & BIT(s))) sys6(13, (uint64_t)s, 0, (uintptr_t)&saved[s], 8, 0, 0);
-        if (want > 1 || BIT(s) & (NOTED_DEFAULT | dumped) || saved[s].handler != (void *)want) mirror(tv_me->proc, s);
+        if (want > 1 || BIT(s) & (NOTED_DEFAULT | dumped) || traced || saved[s].handler != (void *)want) mirror(tv_me->proc, s);
     }
     host_mask(tv_me->sigmask);
 }
@@ -247,6 +250,7 @@ static struct tv_sigaction action(struct tv_vm *vm, int sig) { /* whole: another
  * when the signal came, which is not what the handler returns to if it came in sigsuspend(2) or ppoll(2). */
 static void deliver(struct tv_vm *vm, const siginfo_t *info, const struct tv_regs *regs, uint64_t blocked, bool forced) {
     int sig = info->si_signo;
+    if (vm->trace) trace_signal(vm, info);
     pthread_mutex_lock(&vm->lock);
     struct tv_sigaction act = tv_me->proc->sig->act[sig];
     if (act.handler > 1 && act.flags & SA_RESETHAND) {
@@ -277,6 +281,7 @@ void sig_fault(struct tv_vm *vm, int sig, int code, gva addr) {
         if (sig != was) { tv_me->raw_regs = true; sig_give(vm, &info); return; }
     }
     bool able = action(vm, sig).handler > 1 && !(tv_me->sigmask & BIT(sig));
+    if (!able && vm->trace) trace_signal(vm, &info);
     if (!able) { sig_end(vm, sig, code, addr); return; }
     struct tv_thread *t = tv_me;
     struct tv_regs regs = *t->cpu->regs;
@@ -455,6 +460,9 @@ static bool ends_us(struct tv_vm *vm, int sig) {
 }
 
 static int64_t to_self(struct tv_vm *vm, int sig, int code) {
+    siginfo_t info = {.si_signo = sig, .si_code = code};
+    info.si_pid = getpid(), info.si_uid = getuid();
+    if (vm->trace) trace_signal(vm, &info);
     sig_end(vm, sig, code, 0);
     return 0;
 }

@@ -1,5 +1,5 @@
 /* A struct tv_spec as bytes in a memfd, for the runner that goes on after exec(2). */
-#include "tv.h"
+#include "trace.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -125,7 +125,7 @@ int tv_runner(int fd) {
     s.debug_fd = b->keep[KEEP_DEBUG];
     s.core_fd = b->keep[KEEP_CORE];
     s.runner_fd = b->flags & TV_F_SEALED ? b->keep[KEEP_RUNNER] : 0;
-    s.audit_fd = b->keep[KEEP_AUDIT], s.tty_fd = b->keep[KEEP_TTY];
+    s.trace_fd = b->keep[KEEP_TRACE], s.audit_fd = b->keep[KEEP_AUDIT], s.tty_fd = b->keep[KEEP_TTY];
     memcpy(s.delegate_fd, b->keep + KEEP_DELEGATE, sizeof s.delegate_fd);
     s.flags = b->flags | TV_F_RUNNER | TV_F_OWN;
     if (b->rlim_own & 1u << RLIMIT_STACK) s.stack_size = b->rlim[RLIMIT_STACK][0] < STACK_MOST ? b->rlim[RLIMIT_STACK][0] | 1 : STACK_MOST;
@@ -160,6 +160,7 @@ int tv_runner(int fd) {
     sig_start(vm);
     proc_show(vm);
     if (vm->keep[KEEP_DEBUG] >= 0) debug_start(vm, DEBUG_EXECED, getppid());
+    if (vm->trace) trace_begin(vm, true);
     vm_run_to_end(vm);
     return 125;
 }

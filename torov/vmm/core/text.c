@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 
+#include "sets.h"
 #include "constants.h" /* generated: tv_sets[], tv_set_of[] */
 #include "names.h"     /* generated: tv_names[], tv_errnos[] */
 
@@ -89,18 +90,22 @@ static void add_path(struct line *l, struct tv_vm *vm, gva at, int arg) {
     }
 }
 
+const struct tv_constant *set_rows(int set) { return set > 0 && set < SET_COUNT ? tv_sets[set] : NULL; }
+const char *set_unknown(int set) { return tv_unknown[set]; }
+bool set_octal(int set) { return tv_octal[set]; }
+
 /* A number by the names of its constants. false: they say nothing. */
 static bool add_value(struct line *l, int nr, int arg, uint32_t v) {
     int set = tv_set_of[nr][arg];
     uint32_t left = v;
     bool any = false;
     for (const struct tv_constant *k = tv_sets[set]; k && k->name; k++) {
-        if ((left & k->mask) != k->value || (!k->value && any && k->mask != 0xffffffff)) continue;
+        if ((left & k->mask) != k->value || (!k->value && any && k->mask != ~0ull)) continue;
         if (any) add(l, "|");
         add(l, k->name);
         any = true;
-        left &= ~k->mask;
-        if (k->mask == 0xffffffff) return true;
+        left &= (uint32_t)~k->mask;
+        if (k->mask == ~0ull) return true;
     }
     if (!set || (!any && !tv_octal[set])) return false;
     if (tv_octal[set]) {

@@ -8,6 +8,10 @@ void add(struct line *l, const char *s);
 void add_hex(struct line *l, uint64_t v);
 void add_number(struct line *l, int64_t v);
 void add_quoted(struct line *l, const char *s, size_t len, size_t most); /* for terminals and JSON: no byte of it is special */
+struct tv_constant { uint64_t mask, value; const char *name; }; /* mask ~0: the value is one of them, rather than made of them */
+const struct tv_constant *set_rows(int set); /* of sets.h; ends with a name of NULL */
+const char *set_unknown(int set);            /* as O_??? */
+bool set_octal(int set);                     /* what is left is shown as permissions are */
 const char *call_name(int nr);
 const char *call_why(int nr); /* of a call that is not served */
 const char *error_name(int e);

@@ -1,5 +1,5 @@
 /* Threads: clone(2), clone3(2), exit(2). A guest thread is a host thread with a vCPU; vCPUs are used again. */
-#include "tv.h"
+#include "trace.h"
 
 #include <linux/futex.h>
 #include <linux/sched.h>
@@ -184,6 +184,7 @@ int64_t core_exit(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     pthread_mutex_unlock(&vm->lock);
     if (last) { vm_end(vm, (struct tv_stop){.kind = TV_EXITED, .status = (int)(a[0] & 0xff)}); return 0; }
     t->raw_regs = true;
+    if (vm->trace) trace_end(vm);
     robust(vm);
     thread_leave(vm, t);
     return 0;
@@ -218,7 +219,9 @@ static void *thread_main(void *arg) {
         host_mask(t->sigmask);
         t->start = NULL;
         free(s);
+        if (vm->trace) trace_begin(vm, false);
         thread_loop(vm);
+        if (vm->trace) trace_end(vm);
     }
     uint64_t all = ~0ull;
     sys6(14, SIG_SETMASK, (uintptr_t)&all, 0, 8, 0, 0); /* nothing finds this thread any more */
@@ -233,6 +236,7 @@ static void *thread_main(void *arg) {
     tv_me = NULL;
     free(t->held);
     free(t->saved);
+    free(t->trace);
     free(t);
     pthread_mutex_lock(&vm->lock);
     p->pthreads--;

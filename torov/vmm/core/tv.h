@@ -129,6 +129,8 @@ struct tv_thread {
     struct tv_stats stats;
     struct tv_clone *start;     /* until the thread runs */
     uint64_t budget;            /* bytes that a call may write, plus 1; 0: any */
+    struct trace_thread *trace; /* trace.c; or NULL */
+    bool refused;               /* the policy has answered the call that is traced */
     struct held *held;          /* policy.h: what a rule with conditions has read of the call that is served; or NULL */
     bool stop;                  /* stands still as soon as it can: pause.c */
     int parked;                 /* THREAD_*, or 0: it runs, or is on its way */
@@ -193,7 +195,7 @@ struct tv_proc {
 /* What hidden descriptors may be, since a link in /proc that the guest makes a path of can lead to them: sockets and KVM's,
  * which cannot be opened again, and O_PATH ones that show nothing which the guest must not read. */
 #define DELEGATES TV_DELEGATES
-enum { KEEP_RUNNER, KEEP_AUDIT, KEEP_TTY, KEEP_SHARED, KEEP_DEBUG, KEEP_CORE, KEEP_DELEGATE, KEEP_COUNT = KEEP_DELEGATE + DELEGATES };
+enum { KEEP_RUNNER, KEEP_AUDIT, KEEP_TTY, KEEP_SHARED, KEEP_TRACE, KEEP_DEBUG, KEEP_CORE, KEEP_DELEGATE, KEEP_COUNT = KEEP_DELEGATE + DELEGATES };
 
 struct tv_file { void *map; uint64_t size, body, length; }; /* symbol.c: body: where the ELF file begins */
 
@@ -250,6 +252,7 @@ struct tv_vm {
     struct tv_helper helper;
     int *timers;               /* of timer_create(2) */
     unsigned ntimers, timer_room;
+    struct trace_ring *trace;  /* trace.h; NULL: nothing is traced */
     bool vvar_slot;            /* the memslot of the vvar pages exists */
     bool hold;                 /* new threads stand still at once */
     bool attend;               /* threads that were kicked look whether they are to stand still, or are debugged */

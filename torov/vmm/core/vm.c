@@ -1,5 +1,6 @@
 /* A guest from creation to its end: tv_create(), tv_run(), tv_destroy(). */
 #include "text.h"
+#include "trace.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -206,7 +207,7 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     if (!again && (r = hide_fds(vm, limit))) goto fail;
     what = "descriptors";
     int given[KEEP_COUNT] = {[KEEP_RUNNER] = spec->runner_fd, [KEEP_AUDIT] = spec->audit_fd, [KEEP_TTY] = spec->tty_fd, [KEEP_SHARED] = spec->shared_fd, [KEEP_DEBUG] = spec->debug_fd,
-                             [KEEP_CORE] = spec->core_fd};
+                             [KEEP_CORE] = spec->core_fd, [KEEP_TRACE] = spec->trace_fd};
     memcpy(given + KEEP_DELEGATE, spec->delegate_fd, sizeof spec->delegate_fd);
     for (int i = 0; i < KEEP_COUNT; i++) {
         if (given[i] <= 0) continue;
@@ -214,6 +215,8 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
         if ((r = vm_hide_fd(vm, &vm->keep[i]))) goto fail;
     }
     if (spec->core_name) strncpy(vm->core_name, spec->core_name, sizeof vm->core_name - 1);
+    what = "trace";
+    if (vm->keep[KEEP_TRACE] >= 0 && (r = trace_join(vm))) goto fail;
     what = "limits";
     if (vm->keep[KEEP_SHARED] >= 0 && (r = limit_join(vm, vm->keep[KEEP_SHARED]))) goto fail;
     what = "stack";
@@ -441,6 +444,7 @@ int tv_run(struct tv_vm *vm, struct tv_stop *stop) {
     sig_start(vm);
     if (vm->flags & TV_F_OWN && !vm->shown) proc_show(vm);
     if (vm->keep[KEEP_DEBUG] >= 0 && !vm->debug) debug_start(vm, DEBUG_STARTED, 0);
+    if (vm->trace && !t->trace) trace_first(vm);
     if (!proc_ended(t->proc)) thread_loop(vm);
     pthread_mutex_lock(&vm->lock);
     while (t->gone && !vm->proc->end.kind && !vm->notices) pthread_cond_wait(&vm->changed, &vm->lock);
@@ -448,6 +452,7 @@ int tv_run(struct tv_vm *vm, struct tv_stop *stop) {
     bool over = proc_ended(t->proc); /* once: another thread may end it now, after a notice */
     if (over && vm->debug) debug_end(vm, t->proc);
     if (over) thread_end_all(vm);
+    if (over && vm->trace) trace_end(vm);
     if (over) dump_end(vm);
     pthread_mutex_lock(&vm->lock);
     thread_merge(t);
@@ -512,6 +517,8 @@ void tv_destroy(struct tv_vm *vm) {
     pthread_mutex_unlock(&vm->lock);
     core_back(vm);
     if (kept) return;
+    trace_leave(vm);
+    if (vm->proc && vm->proc->threads) free(vm->proc->threads->trace);
     pool_give(vm);
     if (vm->proc && vm->proc->threads) cpu_destroy(vm->proc->threads->cpu);
     if (vm->proc && vm->proc->threads) free(vm->proc->threads->held);

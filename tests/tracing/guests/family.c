@@ -1,0 +1,38 @@
+/* Processes and threads: one at a time, so that lines come in one order. */
+#include "calls.h"
+#include <pthread.h>
+static void on(int sig) {}
+static void *run(void *arg) {
+    S(getpid), S(sched_yield);
+    return NULL;
+}
+int main(int argc, char **argv) {
+    static int st, pid; /* not on the stack, which a process with CLONE_VM would use, too */
+    static siginfo_t si;
+    if (argc > 1) {
+        S(write, 1, "executed\n", 9);
+        return 4;
+    }
+    pid = S(fork);
+    if (!pid) S(getppid), S(exit_group, 5);
+    S(wait4, pid, &st, 0, NULL);
+    pid = S(fork);
+    if (!pid) S(kill, getpid(), SIGTERM), S(exit_group, 0);
+    S(waitid, P_PID, pid, &si, WEXITED, NULL);
+    pid = S(fork);
+    if (!pid) *(volatile int *)8 = 1;
+    S(wait4, -1, &st, __WALL, NULL);
+    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = on, .sa_flags = SA_RESTART}, NULL);
+    pid = S(fork);
+    if (!pid) S(execve, argv[0], (char *[]){argv[0], "again", NULL}, (char *[]){"A=1", NULL});
+    struct rusage ru;
+    S(wait4, pid, &st, 0, &ru);
+    S(execve, "/none/there", argv, (char *[]){NULL});
+    if (!(pid = S(clone, CLONE_VM | CLONE_VFORK | SIGCHLD, 0, 0, 0, 0))) S(exit_group, 1);
+    S(wait4, -1, &st, WNOHANG, NULL);
+    pthread_t t;
+    pthread_create(&t, NULL, run, NULL);
+    pthread_join(t, NULL);
+    S(tgkill, getpid(), gettid(), SIGSEGV);
+    return 0;
+}
