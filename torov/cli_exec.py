@@ -10,6 +10,7 @@ import sys
 from time import monotonic_ns
 
 from torov.errors import LoadError, UsageError
+from torov.exec_words import ExecWords
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ OPTIONS = (
         "ToroV's configuration, which names the program: torov exec --config FILE [-- ARG...]",
     ),
     ("--capabilities", "LIST", "what seccomp profiles are read with, as CAP_KILL,CAP_CHOWN; default: Docker's"),
-    ("--jail", "", "confine the monitor: no network, the host's files read-only, own processes (docs/isolation.md)"),
+    ("--jail", "", "confine the monitor: no network, read-only files, own processes (docs/isolation.md)"),
     ("--no-seccomp", "", "with --policy or --jail: do not filter the monitor's own system calls"),
     ("--audit", "FILE", "append what the policy refused, logged, asked or delegated to FILE, one JSON object a line"),
-    ("--core", "[=FILE]", "if a signal ends it, leave a core file; default: core.%p, %p is the process (docs/core-dumps.md)"),
+    ("--core", "[=FILE]", "if a signal ends it, leave a core file; default: core.%p (docs/core-dumps.md)"),
     ("--trace", "[=FILTER]", "show system calls as strace does: --trace=%file,openat (docs/tracing.md)"),
     ("--trace-out", "FILE", "where the trace goes; default: standard error"),
     ("--trace-format", "FORMAT", "text, json (an object a line), perfetto (for ui.perfetto.dev)"),
@@ -83,68 +84,9 @@ def _exec_help() -> str:
     )
 
 
-class ExecWords:
-    """The words of ``torov exec``, read.
-
-    Args:
-        words: options, the program, options, and what stands behind ``--``.
-
-    Fields:
-        file, args: the program and its arguments; given: options by their long names; trace: what is traced, if that is known.
-
-    Raises:
-        UsageError: an option that is not there.
-    """
-
-    __slots__ = ("args", "file", "given", "trace")
-
-    def __init__(self, words: list[str]) -> None:
-        self.file: str | None = None
-        self.args: list[str] = []
-        self.given: dict[str, str] = {}
-        self.trace: Tracing | None = None
-        valued = {name: value for name, value, _ in OPTIONS}
-        rest = iter(words)
-        for word in rest:
-            if word == "--":
-                self.args = list(rest)
-                if self.file is None and self.args:
-                    self.file = self.args.pop(0)
-                break
-            name, equals, value = word.partition("=")
-            name = {"-h": "--help", "-q": "--quiet", "-p": "--policy"}.get(name, name)
-            if name in valued:
-                if valued[name].startswith("["):
-                    pass  # the value may be left out
-                elif valued[name] and not equals:
-                    value = next(rest, "")
-                    if not value:
-                        raise UsageError(f"{name} needs a value: {name} {valued[name]}")
-                elif equals and not valued[name]:
-                    raise UsageError(f"{name} takes no value")
-                self.given[name] = value
-            elif self.file is None and not (word.startswith("-") and len(word) > 1):
-                self.file = word
-            else:
-                raise self._stray(word, list(rest))
-
-    def _stray(self, word: str, rest: list[str]) -> UsageError:
-        if self.file is None:
-            import difflib
-
-            near = difflib.get_close_matches(word, [name for name, _, _ in OPTIONS], 1)
-            hint = f"did you mean {near[0]}?" if near else "see torov exec --help"
-            return UsageError(f"{word}: no such option of torov exec; {hint}")
-        import shlex
-
-        line = shlex.join(["torov", "exec", self.file, "--", word, *(w for w in rest if w != "--")])
-        kind = "is no option of torov exec" if word.startswith("-") else "belongs to the program"
-        return UsageError(f"{word} {kind}; what is the program's comes after --, as: {line}")
-
-
 def run_exec(words: list[str]) -> int:
     """The verb: from its words to the exit status; raises TorovError for what cannot be done."""
-    return run_line(ExecWords(words))
+    return run_line(ExecWords(words, OPTIONS))
 
 
 def run_line(line: ExecWords) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from torov.cli_exec import ExecWords, run_line, show
+from torov.cli_exec import OPTIONS, run_line, show
 from torov.errors import UsageError
+from torov.exec_words import ExecWords
 from torov.tracing.options import FORMATS, Tracing
 
 TYPE_CHECKING = False
@@ -73,7 +74,7 @@ def run_strace(words: list[str]) -> int:
     made.format = _format(form)
     if not made.rest:
         raise UsageError("no program given; write: torov strace [OPTION...] PROGRAM [ARG...]")
-    line = ExecWords([*ours, _found(made.rest[0]), "--", *made.rest[1:]])
+    line = ExecWords([*ours, _found(made.rest[0]), "--", *made.rest[1:]], OPTIONS)
     line.trace = made
     return run_line(line)
 
