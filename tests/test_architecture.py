@@ -20,7 +20,7 @@ LAYERS: dict[str, set[str]] = {
     "torov.loader": {"torov.errors"},
     "torov.rewrite": {"torov.errors", "torov.loader"},
     "torov.vmm": {"torov.errors"},
-    "torov.gdb": {"torov.errors"},
+    "torov.gdb": {"torov.errors", "torov.vmm"},
     "torov.policy": {"torov.errors", "torov.syscalls", "torov.callshape", "torov.constants", "torov.loader"},
     "torov.corpus": {"torov.errors"},
     "torov.profile": {"torov.errors"},

@@ -23,6 +23,7 @@ VERBS = (
     ("policy", "look at policies, make and convert them"),
     ("patch", "show what would be changed in a program and why; write or undo a patched copy"),
     ("profile", "run a program many times: how long it takes, and how that compares"),
+    ("attach", "let gdb into a program that runs"),
     ("doctor", "look whether and how this machine can run guests"),
 )
 
@@ -77,6 +78,9 @@ def _other(words: list[str]) -> int:
     patch.add_argument("--strict", action="store_true", help="patch only what is proven (leave CLEAN_GAP)")
     patch.add_argument("-o", metavar="OUT", dest="out", help="write the patched copy, or with --undo the original")
     patch.add_argument("--undo", metavar="PATCHED", help="give back the original of a patched copy")
+    made["attach"].add_argument("pid", metavar="PID", type=int, help="the program's process")
+    where = "where gdb comes; default: a free port of 127.0.0.1"
+    made["attach"].add_argument("--gdb", metavar="[HOST:]PORT|unix:PATH", default="0", help=where)
     made["doctor"].add_argument("--json", action="store_true", help="print the findings as JSON")
     made["policy"].formatter_class = argparse.RawDescriptionHelpFormatter
     policy = policy_cli.add(made["policy"]) if words[:1] == ["policy"] else None  # imports more than the other verbs need
@@ -97,7 +101,7 @@ def _other(words: list[str]) -> int:
         return 125 if stop.code else 0
     if options.verb == "profile":
         return profile(options, rest)
-    handlers: dict[str, Callable[[argparse.Namespace], int]] = {"patch": _patch, "doctor": _doctor}
+    handlers: dict[str, Callable[[argparse.Namespace], int]] = {"patch": _patch, "doctor": _doctor, "attach": _attach}
     return policy(options) if policy else handlers[options.verb](options)
 
 
@@ -135,6 +139,14 @@ def _patch(options: object) -> int:
         print_plan(report.summary(image, made), report.rows(image, made, data=get["all"]))
     if out and not get["json"]:
         show(f"{out}: {len(made.patched())} sites patched\n")
+    return 0
+
+
+def _attach(options: object) -> int:
+    from torov.gdb import attach
+
+    get = vars(options)
+    attach.attach(get["pid"], get["gdb"], say)
     return 0
 
 

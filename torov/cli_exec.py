@@ -39,7 +39,7 @@ OPTIONS = (
     ("--trace-opts", "WORDS", "options of strace, as --trace-opts '-y -T -s 200'"),
     ("--explain", "", "after the end, print which rules decided what, and how often, to stderr"),
     ("--stats", "", "after the end, print exits, syscalls by name, patched and trapped hits and times to stderr"),
-    ("--gdb", "[HOST:]PORT|unix:PATH", "wait for gdb there before the first instruction (docs/debugging.md)"),
+    ("--gdb", "ADDRESS", "wait for gdb before the first instruction, at [HOST:]PORT or unix:PATH (docs/debugging.md)"),
     ("--layout", "", "before the start, print the guest's memory layout to stderr"),
     ("--json", "", "print --stats, --explain and --layout as one JSON document a line"),
     ("--quiet", "", "do not report denied and unserved calls"),

@@ -166,8 +166,9 @@ class DebugError(TorovError):
     Args:
         where: the address, or the process.
         why: what is wrong, and what to do.
+        final: it is the right process, which cannot be debugged.
     """
 
-    def __init__(self, where: str, why: str) -> None:
+    def __init__(self, where: str, why: str, final: bool = False) -> None:
         super().__init__(f"gdb {where}: {why}")
-        self.where, self.why = where, why
+        self.where, self.why, self.final = where, why, final

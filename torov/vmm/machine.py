@@ -33,6 +33,8 @@ _ACCESS_ERRORS = (2, 6, 13, 19)  # ENOENT, ENXIO, EACCES, ENODEV
 
 RUNNER = os.path.join(os.path.dirname(__file__), "torov-runner")
 """The program that goes on after a guest's exec(2), and that is pid 1 of a jail."""
+CORE = str(sys.modules["torov.vmm._core"].__file__)
+"""The compiled core, as every process that runs a guest has it mapped."""
 SEALED: int = _lib.TV_F_SEALED
 WATCHED: int = _lib.TV_F_WATCHED
 
@@ -363,3 +365,15 @@ def probe(loops: int = 2000) -> dict[str, int]:
     if _lib.tv_probe(info, why, loops):
         _check(why)
     return {name: int(getattr(info, name)) for name, _ in _ffi.typeof("struct tv_host_info").fields}
+
+
+def debug_ask(pid: int, tid: int) -> int:
+    """Ask a guest that runs to come to this process's debugger (torov.gdb.attach).
+
+    Args:
+        pid, tid: a process of torov, and one of its threads.
+
+    Returns:
+        0, or an errno.
+    """
+    return -int(_lib.tv_debug_ask(pid, tid))

@@ -28,7 +28,7 @@ int main(int argc, char **argv) {
     memset(text, 'x', sizeof text - 1);
     other = table[2];
     counter = 100;
-    other = ask() > 0;
+    other = ask() >= 0;
     if (write(1, "out\n", 4) != 4) return 1;
     return counter == 100 && other == 1 && d > 1 ? argc + 2 : 1;
 }

@@ -170,7 +170,10 @@ static int64_t locked(struct tv_vm *vm, const struct message *in, size_t n, stru
         d->catches = in->m.a;
         return 0;
     case DEBUG_PASS: d->pass = in->m.a; return 0;
-    case DEBUG_ENGAGE: d->engaged = true; return 0;
+    case DEBUG_ENGAGE:
+        d->engaged = true;
+        sig_debug(vm);
+        return 0;
     case DEBUG_KILL: return proc_of(vm, in->m.pid) ? sys6(62, (uint64_t)in->m.pid, SIGKILL, 0, 0, 0, 0) : -ESRCH;
     case DEBUG_DETACH: /* of a process that shares the memory; else see serve() */
         if (!(p = proc_of(vm, in->m.pid))) return -ESRCH;
@@ -265,7 +268,7 @@ int debug_start(struct tv_vm *vm, int birth, pid_t parent) {
     if (!d) return -ENOMEM;
     d->running = false;
     d->lifted = 0;
-    if (birth != DEBUG_FORKED) d->engaged = birth != DEBUG_ATTACHED;
+    if (birth != DEBUG_FORKED) d->engaged = birth == DEBUG_EXECED; /* else a client has to come first */
     vm->debug = d;
     vm->hold = false;
     int r = hello(vm, birth, parent);
@@ -275,9 +278,9 @@ int debug_start(struct tv_vm *vm, int birth, pid_t parent) {
         pthread_attr_setstacksize(&attr, CONTROL_STACK);
         sys6(14, SIG_SETMASK, (uintptr_t)&all, (uintptr_t)&old, 8, 0, 0);
         pthread_mutex_lock(&vm->lock);
-        tv_me->stop = d->engaged;
+        tv_me->stop = birth != DEBUG_ATTACHED;
         vm->attend = true;
-        sig_debug(vm);
+        if (d->engaged) sig_debug(vm);
         r = -pthread_create(&d->thread, &attr, control, vm);
         d->running = !r;
         sig_libc(tv_me->proc);
@@ -321,8 +324,15 @@ void debug_ask(const siginfo_t *info) {
     if (!t || t->vm->flags & TV_F_FILTERED) return; /* the monitor may make no connection any more */
     asked = info->si_pid;
     t->vm->attend = true;
-    t->attention = 1;
-    if (t->cpu) cpu_kick(t->cpu);
+}
+
+/* Sends it, from outside. 0 or -errno. */
+int tv_debug_ask(int pid, int tid) {
+    siginfo_t info = {.si_signo = SIGBUS, .si_code = SI_QUEUE};
+    info.si_pid = getpid();
+    info.si_uid = getuid();
+    info.si_value.sival_ptr = DEBUG_ASK_VALUE;
+    return (int)sys6(297, (uint64_t)pid, (uint64_t)tid, SIGBUS, (uintptr_t)&info, 0, 0);
 }
 
 void debug_asked(struct tv_vm *vm) {

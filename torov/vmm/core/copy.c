@@ -35,7 +35,7 @@ static void on_fault(int sig, siginfo_t *info, void *ctx) {
     ucontext_t *u = ctx;
     uintptr_t rip = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];
     /* sent, not raised by the CPU; a copy that it interrupts goes on where it was */
-    if (sig_is_ask(sig, info)) { debug_ask(info); return; }
+    if (sig_is_ask(sig, info)) debug_ask(info);
     if (info->si_code <= 0 && (tv_me || sig_is_kick(sig, info))) { sig_note(sig, info, ctx); return; }
     if (rip >= (uintptr_t)tv_movs_start && rip < (uintptr_t)tv_movs_end) {
         u->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)tv_movs_end;

@@ -19,7 +19,6 @@
 #define SYNCHRONOUS (FAULTS | BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGFPE) | BIT(SIGSYS))
 #define SA_RESTORER_ 0x04000000
 #define KICK_VALUE ((void *)0x746f726f765f6b63ull)
-#define ASK_VALUE ((void *)0x746f726f765f6174ull) /* torov/gdb/attach.py */
 
 __thread struct tv_thread *tv_me __attribute__((tls_model("initial-exec")));
 
@@ -96,9 +95,9 @@ bool sig_wait(struct tv_thread *t, uint64_t mask) {
 }
 
 bool sig_is_kick(int sig, const siginfo_t *info) {
-    return sig == SIGBUS && info->si_code == SI_QUEUE && (info->si_value.sival_ptr == KICK_VALUE || info->si_value.sival_ptr == ASK_VALUE);
+    return sig == SIGBUS && info->si_code == SI_QUEUE && (info->si_value.sival_ptr == KICK_VALUE || info->si_value.sival_ptr == DEBUG_ASK_VALUE);
 }
-bool sig_is_ask(int sig, const siginfo_t *info) { return sig_is_kick(sig, info) && info->si_value.sival_ptr == ASK_VALUE; }
+bool sig_is_ask(int sig, const siginfo_t *info) { return sig_is_kick(sig, info) && info->si_value.sival_ptr == DEBUG_ASK_VALUE; }
 
 /* The host's handler, in the context of a guest thread. */
 void sig_note(int sig, siginfo_t *info, void *context) {

@@ -438,6 +438,7 @@ void debug_fork(struct tv_vm *vm, pid_t pid);
 void debug_forked(struct tv_vm *vm);
 void debug_vfork(struct tv_vm *vm, pid_t pid, bool done);
 void debug_end(struct tv_vm *vm, const struct tv_proc *p);
+#define DEBUG_ASK_VALUE ((void *)0x746f726f765f6174ull) /* of a SIGBUS: `torov attach` */
 void debug_ask(const siginfo_t *info); /* async-signal-safe */
 void debug_asked(struct tv_vm *vm);
 
