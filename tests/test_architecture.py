@@ -24,6 +24,7 @@ LAYERS: dict[str, set[str]] = {
     "torov.policy": {"torov.errors", "torov.syscalls", "torov.callshape", "torov.constants", "torov.loader"},
     "torov.corpus": {"torov.errors"},
     "torov.profile": {"torov.errors"},
+    "torov.perf": {"torov.errors", "torov.syscalls", "torov.profile", "torov.report"},
     "torov.figure": {"torov.errors", "torov.profile"},
     "torov.prepare": {"torov.errors", "torov.loader", "torov.rewrite"},
     "torov.strict": {"torov.prepare", "torov.loader", "torov.rewrite"},
@@ -35,7 +36,7 @@ LAYERS: dict[str, set[str]] = {
 
 ONLY = {"lief": "torov/loader/elf.py", "capstone": "torov/rewrite/decode.py", "keystone": "torov/vmm/stub.py",
         "rich": "torov/report.py", "argparse": "torov/cli.py", "pyseccomp": "torov/seccomp.py",
-        "matplotlib": "torov/figure.py"}  # fmt: skip
+        "matplotlib": "torov/figure.py", "elftools": "torov/perf/objects.py"}  # fmt: skip
 """Third parties and the one file that imports each."""
 
 

@@ -46,6 +46,9 @@ OPTIONS = (
     ("--strict", "", "patch only what is proven: leave CLEAN_GAP sites to the trap net (docs/rewriting.md)"),
     ("--no-vdso", "", "do not offer a vDSO: reading the time costs an exit"),
     ("--stack", "SIZE", "size of the stack, as 8M; default: ulimit -s"),
+    ("--perf", "[=FILE]", "sample its stacks: FILE.folded and FILE.svg; time of calls to stderr (docs/profiling.md)"),
+    ("--perf-hz", "N", "samples of a second of CPU time of each thread; default: 999"),
+    ("--sample", "FD:HZ", ""),
     ("--times", "FD", ""),
     ("--help", "", "show this and exit"),
 )
@@ -95,6 +98,10 @@ def run_line(line: ExecWords) -> int:
     if "--help" in given:
         show(_exec_help())
         return 0
+    if "--perf" in given:
+        from torov.perf import cli_perf
+
+        return cli_perf.run(line.given, line.file, line.args)
     from torov.vmm.machine import KILLED, SIGNALLED, Machine, ahead, ask_terminal
 
     policy, file, args = _policy_of(line)
@@ -145,19 +152,21 @@ def run_line(line: ExecWords) -> int:
     times = _times(int(given["--times"])) if "--times" in given else None
     debug = _debugger(given.get("--gdb"), policy)
     trace = line.trace.start() if line.trace else 0
+    socket, _, hertz = given.get("--sample", "0:0").partition(":")  # of torov/perf
+    sampled = int(socket), int(hertz)
     held: dict[str, int] = {}
     around, cores = None, None
     if policy or "--jail" in given:
         from torov.jail import Around
 
-        had = {"audit": log, "core": "--core" in given, "debug": debug, "trace": trace}
+        had = {"audit": log, "core": "--core" in given, "debug": debug, "trace": trace, "perf": sampled[0]}
         has = tuple(name for name, there in had.items() if there)
         around = Around(policy, "--jail" in given, "--no-seccomp" not in given, has)
         if around.closed and ("--stats" in given or log):
             _warm()
         if "--core" in given:
             cores = _cores(given["--core"], around.closed)
-        some = (log.socket if log else 0, tty, cores.descriptor if cores else 0, debug, trace)
+        some = (log.socket if log else 0, tty, cores.descriptor if cores else 0, debug, trace, sampled[0])
         along = [*(fd for fd in some if fd), *delegates]
         ended = around.enter(image, loader, along)
         if ended is not None:  # this is the supervisor
@@ -193,6 +202,7 @@ def run_line(line: ExecWords) -> int:
         limits=around.limits if around else None,
         core=cores.target if cores else (0, ""),
         debug=debug,
+        perf=sampled,
     )
     # not closed: the end of this process, which is next, takes the VM and its memory in one go
     if "--layout" in given:

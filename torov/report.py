@@ -152,15 +152,16 @@ def progress(what: str, steps: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """Print a table to standard output.
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", stderr: bool = False) -> None:
+    """Print a table, to standard output if nothing else is said.
 
     Args:
         columns: their names.
         rows: as many texts each.
         title: a line above it, or an empty string.
+        stderr: to standard error.
     """
-    console = _console()
+    console = _console(stderr)
     if title:
         console.print(escape(title), soft_wrap=True)
     table = _table(*columns)

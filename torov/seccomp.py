@@ -63,8 +63,8 @@ class Need:
     Fields:
         when: "run": always; "start": until the guest runs; else a feature that the policy allows: "files" (a call with a path),
             "open", "fd" (lists of descriptors), "threads", "processes", "exec", "ask", "delegates"; or what the run has:
-            "audit" (a log), "core" (core files), "debug" (a debugger), "trace", "loader" (torov-runner is not static, and the
-            policy allows exec).
+            "audit" (a log), "core" (core files), "debug" (a debugger), "trace", "perf" (samples), "loader" (torov-runner is not
+            static, and the policy allows exec).
         names: the calls.
         tests: conditions on arguments, all of which hold.
         why: the reason.
@@ -138,6 +138,8 @@ NEEDS: tuple[Need, ...] = (
     Need("fd", "newfstatat fstat fstatfs readlink", "which descriptor is a list of descriptors"),
     Need("audit", "sendto", "lines of the audit log", (3, EQ, 0x4000, 0), (4, EQ, 0, 0), (5, EQ, 0, 0)),
     Need("audit", "poll recvmsg read lseek newfstatat fstat", "the log is read again at the end, for --explain"),
+    Need("perf", "timer_create timer_settime timer_delete", "the timer of each thread that takes samples"),
+    Need("perf", "sendto", "samples", (3, EQ, 0x4000, 0), (4, EQ, 0, 0), (5, EQ, 0, 0)),
     Need("core", "socketpair", "a core file goes to the process that writes it, by a socket of its own", (0, EQ, 1, 0)),
     Need("core", "sendmsg recvmsg", "that socket's other end, and the answer"),
     Need("core", "sendto", "the core file", (3, EQ, 0x4000, 0), (4, EQ, 0, 0), (5, EQ, 0, 0)),
@@ -192,7 +194,7 @@ def load(policy: Policy, has: tuple[str, ...] = (), dynamic: bool = False) -> di
 
     Args:
         policy: of the run.
-        has: what the run has besides: "audit", "core", "debug".
+        has: what the run has besides: "audit", "core", "debug", "perf".
         dynamic: torov-runner is not static.
 
     Returns:
@@ -255,7 +257,7 @@ def rules(
     Args:
         actions, program: of a Policy.
         phase: "start" or "run".
-        has: what the run has besides: "audit", "core", "debug".
+        has: what the run has besides: "audit", "core", "debug", "perf".
         dynamic: torov-runner is not static.
     """
     calls = _allowed(actions)

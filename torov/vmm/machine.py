@@ -100,6 +100,7 @@ class Machine:
         start: link-time address of the first instruction, in place of the program's entry; 0: the entry.
         core: directory of core files (O_PATH) and the name in it, with %p for the process; or the socket of core_start() and an
             empty name. The descriptor is taken over; 0 for none.
+        perf: socket for samples, which is taken over, and how many of a second of CPU time; 0 for none. torov/perf.
         strict: strict mode's table of the program (torov.strict); empty: not strict.
         delegates: sockets of the components that the policy delegates calls to, in its order; they are taken over.
 
@@ -135,6 +136,7 @@ class Machine:
         runner: int = 0,
         shared: int = 0,
         core: tuple[int, str] = (0, ""),
+        perf: tuple[int, int] = (0, 0),
         limits: Mapping[str, int] | None = None,
         debug: int = 0,
     ) -> None:
@@ -170,6 +172,7 @@ class Machine:
         self._stop = _ffi.new("struct tv_stop *")
         spec.kvm_fd, spec.runner_fd, spec.shared_fd, spec.debug_fd = kvm, runner, shared, debug
         spec.core_fd, spec.core_name = core[0], text(core[1])
+        spec.perf_fd, spec.perf_hz = perf
         most = limits or {}
         spec.most_memory, spec.most_threads = most.get("memory", 0), most.get("threads", 0)
         spec.file_size, spec.descriptors = most.get("file-size", 0), most.get("descriptors", 0)

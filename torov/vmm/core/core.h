@@ -96,6 +96,8 @@ struct tv_spec {
     int debug_fd;             /* of torov/gdb: who debugs the guest; 0: nobody. Taken over */
     int runner_fd;            /* O_PATH of the runner, where its path will not be there; 0: none. Taken over */
     int core_fd;              /* directory of core files (O_PATH), or the socket of tv_core_start(); 0: none. Taken over */
+    int perf_fd;              /* socket for samples (perf.c); 0: none. Taken over */
+    uint32_t perf_hz;
     const char *core_name;    /* the name in that directory, with %p for the process; NULL or empty: it is a socket */
     uint32_t flags;           /* TV_F_* */
 };

@@ -48,7 +48,7 @@ static int rebuild(struct tv_vm *vm, bool shared_fds) {
     for (struct tv_thread *o = p->threads; o; o = next) {
         next = o->next;
         forget_cpu(o->cpu);
-        if (o != t) { free(o->start); free(o->held); free(o->saved); free(o->trace); free(o); }
+        if (o != t) { free(o->start); free(o->held); free(o->saved); free(o->trace); free(o->perf); free(o); }
     }
     forget_cpus(p);
     int kvm = vm->hw->kvm; /* kept: the guest may have dropped the right to open it */
@@ -63,6 +63,8 @@ static int rebuild(struct tv_vm *vm, bool shared_fds) {
     t->next = NULL;
     t->keepers = NULL;
     t->start = NULL;
+    free(t->perf); /* the timer is the parent's */
+    t->perf = NULL;
     if (t->held) t->held->active = false; /* its descriptors are closed with the others below */
     vm->nkeepers = 0;
     vm->hw = NULL;

@@ -94,7 +94,9 @@ bool sig_wait(struct tv_thread *t, uint64_t mask) {
     return sig_release(t, mask);
 }
 
+static bool is_tick(int sig, const siginfo_t *info) { return sig == SIGBUS && info->si_code == SI_TIMER && info->si_value.sival_ptr == TICK_VALUE; }
 bool sig_is_kick(int sig, const siginfo_t *info) {
+    if (is_tick(sig, info)) return true;
     return sig == SIGBUS && info->si_code == SI_QUEUE && (info->si_value.sival_ptr == KICK_VALUE || info->si_value.sival_ptr == DEBUG_ASK_VALUE);
 }
 bool sig_is_ask(int sig, const siginfo_t *info) { return sig_is_kick(sig, info) && info->si_value.sival_ptr == DEBUG_ASK_VALUE; }
@@ -110,6 +112,7 @@ void sig_note(int sig, siginfo_t *info, void *context) {
         uint64_t all = ~(UNBLOCKABLE | FAULTS);
         memcpy(&u->uc_sigmask, &all, sizeof all);
     }
+    if (is_tick(sig, info)) perf_tick(t, info->si_overrun);
     t->attention = 1;
     if (t->cpu) cpu_kick(t->cpu);
     uintptr_t rip = (uintptr_t)u->uc_mcontext.gregs[REG_RIP];

@@ -16,6 +16,7 @@ struct blob { /* strings follow: exe, execfn, cache, version, python, runner, co
     int32_t image, loader, kvm;
     uint32_t cpuid; /* bytes behind this */
     uint32_t nhelper, nargv, nenvp, rlim_own, limited, most_threads;
+    uint32_t perf_hz;
     uint64_t most_memory;
     int32_t keep[KEEP_COUNT];
     uint32_t program; /* bytes, behind cpuid */
@@ -41,6 +42,7 @@ int spec_pack(struct tv_vm *vm, struct tv_packed *out, int image, int loader, in
     memcpy(b.rlim, vm->rlim, sizeof b.rlim);
     memcpy(b.keep, vm->keep, sizeof b.keep);
     if (tv_me->proc->let_go) b.keep[KEEP_DEBUG] = -1;
+    b.perf_hz = vm->perf_hz;
     b.program = vm->program_size;
     b.rlim_own = vm->rlim_own;
     b.limited = vm->limited, b.most_threads = vm->most_threads, b.most_memory = vm->most_memory;
@@ -124,6 +126,7 @@ int tv_runner(int fd) {
     s.shared_fd = b->keep[KEEP_SHARED];
     s.debug_fd = b->keep[KEEP_DEBUG];
     s.core_fd = b->keep[KEEP_CORE];
+    s.perf_fd = b->keep[KEEP_PERF], s.perf_hz = b->perf_hz;
     s.runner_fd = b->flags & TV_F_SEALED ? b->keep[KEEP_RUNNER] : 0;
     s.trace_fd = b->keep[KEEP_TRACE], s.audit_fd = b->keep[KEEP_AUDIT], s.tty_fd = b->keep[KEEP_TTY];
     memcpy(s.delegate_fd, b->keep + KEEP_DELEGATE, sizeof s.delegate_fd);

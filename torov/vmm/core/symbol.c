@@ -124,23 +124,64 @@ static uint64_t end_of(struct tv_vm *vm, gva base) { /* of a shared object whose
     return end;
 }
 
-/* The object of the dynamic linker's list that holds at. */
-static bool find_object(struct tv_vm *vm, gva at, gva *base, gva *section, char *name, size_t size) {
-    struct { uint64_t addr, name, ld, next; } l;
+struct object { uint64_t addr, name, ld, next; }; /* struct link_map */
+
+/* The dynamic linker's list: its first entry, or 0. */
+static gva objects(struct tv_vm *vm) {
     Elf64_Phdr p;
     gva list = 0;
     for (uint64_t i = 0; i < vm->phnum && i < 128 && !list; i++)
         if (!tv_copy_in(vm, &p, vm->phdr + i * sizeof p, sizeof p) && p.p_type == PT_DYNAMIC) list = dynamic(vm, p.p_vaddr + vm->image_bias, DT_DEBUG);
-    if (!list || tv_copy_in(vm, &list, list + 8, sizeof list)) return false;
-    for (int i = 0; i < OBJECTS && list && !tv_copy_in(vm, &l, list, sizeof l); i++, list = l.next) {
-        if (!l.addr || at < l.addr || at - l.addr >= end_of(vm, l.addr)) continue;
-        *base = l.addr;
-        *section = l.ld;
-        if (tv_copy_str(vm, name, l.name, size) < 0) name[0] = 0;
-        name[size - 1] = 0;
+    return list && !tv_copy_in(vm, &list, list + 8, sizeof list) ? list : 0; /* struct r_debug */
+}
+
+static void name_of(struct tv_vm *vm, const struct object *o, char *name, size_t size) {
+    if (tv_copy_str(vm, name, o->name, size) < 0) name[0] = 0;
+    name[size - 1] = 0;
+}
+
+/* The object that holds at. */
+static bool find_object(struct tv_vm *vm, gva at, gva *base, gva *section, char *name, size_t size) {
+    struct object o;
+    gva next = objects(vm);
+    for (int i = 0; i < OBJECTS && next && !tv_copy_in(vm, &o, next, sizeof o); i++, next = o.next) {
+        if (!o.addr || at < o.addr || at - o.addr >= end_of(vm, o.addr)) continue;
+        *base = o.addr;
+        *section = o.ld;
+        name_of(vm, &o, name, size);
         return true;
     }
     return false;
+}
+
+uint64_t symbol_hash(struct tv_vm *vm) {
+    struct object o;
+    uint64_t hash = 1; /* of a program that is static */
+    gva next = objects(vm);
+    for (int i = 0; i < OBJECTS && next && !tv_copy_in(vm, &o, next, sizeof o); i++, next = o.next)
+        hash = (hash ^ o.addr ^ o.ld << 1) * 0x100000001b3ull;
+    return hash;
+}
+
+size_t symbol_objects(struct tv_vm *vm, char *out, size_t size) {
+    const struct { gva base, lo, end; const char *name; } own[] = {{vm->image_bias, vm->image_lo, vm->image_hi, vm->exe},
+        {vm->loader_base, vm->loader_base, vm->loader_base + end_of(vm, vm->loader_base), vm->interp}, {vm->vdso, vm->vdso, vm->vdso_end, "[vdso]"}};
+    struct object o;
+    char name[PATH_MAX];
+    size_t n = 0;
+    gva next = objects(vm);
+    for (size_t i = 0; i < 3; i++)
+        if (own[i].end > own[i].lo && own[i].name && n + PATH_MAX + 64 < size)
+            n += (size_t)snprintf(out + n, size - n, "%lx %lx %lx %s\n", own[i].base, own[i].lo, own[i].end, own[i].name);
+    for (int i = 0; i < OBJECTS && next && !tv_copy_in(vm, &o, next, sizeof o); i++, next = o.next) {
+        uint64_t end = o.addr && o.addr != vm->image_bias && o.addr != vm->loader_base && o.addr != vm->vdso ? end_of(vm, o.addr) : 0;
+        if (!end || n + PATH_MAX + 64 >= size) continue;
+        name_of(vm, &o, name, sizeof name);
+        for (char *p = name; *p; p++)
+            if (*p == '\n') *p = '?';
+        n += (size_t)snprintf(out + n, size - n, "%lx %lx %lx %s\n", o.addr, o.addr, o.addr + end, name);
+    }
+    return n;
 }
 
 static void printable(struct line *l, const char *s) {

@@ -149,17 +149,24 @@ static void robust(struct tv_vm *vm) {
 void thread_loop(struct tv_vm *vm) {
     struct tv_thread *t = tv_me;
     struct tv_exit x;
+    if (vm->keep[KEEP_PERF] >= 0 && !t->perf) perf_begin(vm);
     while (!proc_ended(t->proc) && !t->gone) {
         if (t->attention || t->restart) {
+            if (t->perf) perf_attend(vm);
             sig_attend(vm);
             if (vm->attend) debug_attend(vm);
             continue;
         }
-        cpu_run(t->cpu, &x);
-        if (!t->stats.exits++ && !vm->stats.first_ns) vm->stats.first_ns = tv_now() - vm->began;
-        vm_exit(vm, &x);
+        if (t->perf) {
+            perf_turn(vm, &x);
+        } else {
+            cpu_run(t->cpu, &x);
+            if (!t->stats.exits++ && !vm->stats.first_ns) vm->stats.first_ns = tv_now() - vm->began;
+            vm_exit(vm, &x);
+        }
         if (t == t->proc->threads && __atomic_load_n(&vm->notices, __ATOMIC_RELAXED)) return;
     }
+    perf_leave(vm);
     if (t->gone) return;
     dump_leave(vm);
     robust(vm); /* exit_group(2) or a signal: every thread leaves its locks */

@@ -131,6 +131,7 @@ struct tv_thread {
     uint64_t budget;            /* bytes that a call may write, plus 1; 0: any */
     struct trace_thread *trace; /* trace.c; or NULL */
     bool refused;               /* the policy has answered the call that is traced */
+    struct tv_perf *perf;       /* perf.c; or NULL */
     struct held *held;          /* policy.h: what a rule with conditions has read of the call that is served; or NULL */
     bool stop;                  /* stands still as soon as it can: pause.c */
     int parked;                 /* THREAD_*, or 0: it runs, or is on its way */
@@ -195,7 +196,7 @@ struct tv_proc {
 /* What hidden descriptors may be, since a link in /proc that the guest makes a path of can lead to them: sockets and KVM's,
  * which cannot be opened again, and O_PATH ones that show nothing which the guest must not read. */
 #define DELEGATES TV_DELEGATES
-enum { KEEP_RUNNER, KEEP_AUDIT, KEEP_TTY, KEEP_SHARED, KEEP_TRACE, KEEP_DEBUG, KEEP_CORE, KEEP_DELEGATE, KEEP_COUNT = KEEP_DELEGATE + DELEGATES };
+enum { KEEP_RUNNER, KEEP_AUDIT, KEEP_TTY, KEEP_SHARED, KEEP_TRACE, KEEP_DEBUG, KEEP_CORE, KEEP_PERF, KEEP_DELEGATE, KEEP_COUNT = KEEP_DELEGATE + DELEGATES };
 
 struct tv_file { void *map; uint64_t size, body, length; }; /* symbol.c: body: where the ELF file begins */
 
@@ -246,6 +247,7 @@ struct tv_vm {
     bool shown;                /* proc_show() was called */
     char *interp;              /* path of PT_INTERP, or NULL */
     struct tv_file file[2];    /* program and interpreter, where they are out of reach later */
+    uint32_t perf_hz;          /* samples of a second of CPU time */
     char core_name[256];       /* what a core file is called in the directory KEEP_CORE; empty: it is a socket */
     uint64_t peak;             /* most bytes mapped that /proc has shown */
     uint64_t began;            /* tv_run(), for first_ns */
@@ -342,10 +344,20 @@ void site_free(struct tv_sites *s);
 void symbol_file(struct tv_vm *vm, bool loader, int fd, uint64_t size, uint64_t body, uint64_t length);
 void symbol_close(struct tv_vm *vm);
 void symbol_where(struct tv_vm *vm, char *out, size_t size, gva at, gva sp);
+uint64_t symbol_hash(struct tv_vm *vm); /* another one: what is linked to the program has changed */
+size_t symbol_objects(struct tv_vm *vm, char *out, size_t size); /* a line each: base end path; bytes */
 const char *dump_signal(int sig); /* its name, if its default action is a core file; else NULL */
 bool dump_wanted(const struct tv_vm *vm);
 void dump_leave(struct tv_vm *vm);
 void dump_end(struct tv_vm *vm);
+
+/* perf.c */
+#define TICK_VALUE ((void *)0x746f726f765f7469ull)
+void perf_begin(struct tv_vm *vm);
+void perf_tick(struct tv_thread *t, int overrun);
+void perf_attend(struct tv_vm *vm);
+void perf_turn(struct tv_vm *vm, struct tv_exit *x);
+void perf_leave(struct tv_vm *vm);
 
 /* call.c: the table interpreter */
 struct tv_argspec { uint8_t kind, ref; uint16_t size; uint8_t named; }; /* named: a number with a meaning of its own: flags, a command */

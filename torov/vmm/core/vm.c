@@ -207,13 +207,14 @@ struct tv_vm *tv_create(const struct tv_spec *spec, struct tv_stop *why) {
     if (!again && (r = hide_fds(vm, limit))) goto fail;
     what = "descriptors";
     int given[KEEP_COUNT] = {[KEEP_RUNNER] = spec->runner_fd, [KEEP_AUDIT] = spec->audit_fd, [KEEP_TTY] = spec->tty_fd, [KEEP_SHARED] = spec->shared_fd, [KEEP_DEBUG] = spec->debug_fd,
-                             [KEEP_CORE] = spec->core_fd, [KEEP_TRACE] = spec->trace_fd};
+                             [KEEP_CORE] = spec->core_fd, [KEEP_TRACE] = spec->trace_fd, [KEEP_PERF] = spec->perf_fd};
     memcpy(given + KEEP_DELEGATE, spec->delegate_fd, sizeof spec->delegate_fd);
     for (int i = 0; i < KEEP_COUNT; i++) {
         if (given[i] <= 0) continue;
         vm->keep[i] = given[i];
         if ((r = vm_hide_fd(vm, &vm->keep[i]))) goto fail;
     }
+    vm->perf_hz = spec->perf_hz;
     if (spec->core_name) strncpy(vm->core_name, spec->core_name, sizeof vm->core_name - 1);
     what = "trace";
     if (vm->keep[KEEP_TRACE] >= 0 && (r = trace_join(vm))) goto fail;
@@ -454,6 +455,7 @@ int tv_run(struct tv_vm *vm, struct tv_stop *stop) {
     if (over) thread_end_all(vm);
     if (over && vm->trace) trace_end(vm);
     if (over) dump_end(vm);
+    if (over) perf_leave(vm);
     pthread_mutex_lock(&vm->lock);
     thread_merge(t);
     pthread_mutex_unlock(&vm->lock);
