@@ -32,7 +32,7 @@ def places(tmp_path: Path) -> dict[str, str]:
 def files_left(tmp_path: Path) -> list[str]:
     """Temporary files; in the cache everything but images, links to them, and compiled policies."""
     cache = [path.name for path in (tmp_path / "cache").rglob("*") if not path.is_dir()]
-    strange = [name for name in cache if not re.fullmatch(r"[0-9a-f-]+-v[0-9.s]+(\.img)?|[0-9a-f]{64}\.pol", name)]
+    strange = [name for name in cache if not re.fullmatch(r"[0-9a-f-]+-v[0-9.s]+(\.img)?|[0-9a-f]{16}\.pol", name)]
     return sorted([*os.listdir(tmp_path / "tmp"), *strange])
 
 
