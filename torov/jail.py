@@ -328,13 +328,13 @@ class Around:
         executes = ~kept.EXECUTE if self._dynamic else -1  # its interpreter is executed, too
         if self._rules is not None:
             rules = self._rules
-            own: list[tuple[bytes | int, int]] = [*rules.paths, *kept.places(rules), (runner, kept.runner_rights(rules))]
+            own: list[tuple[str | bytes | int, int]] = [*rules.paths, *kept.places(rules), (runner, kept.runner_rights(rules))]
             confine.landlock(rules.fs & executes, own, rules.net, rules.ports, 0)
         if self.plan is not None and not self.plan.spaces and self.plan.supervised:
             confine.landlock(0, [], 0, [], kept.SIGNALS)  # its supervisor is not the guest's to end
         elif self.plan is not None and self.plan.spaces:
             mounted = kept.of_mounts(self.plan) or kept.Rules()
-            paths: list[tuple[bytes | int, int]] = [*mounted.paths, (runner, kept.EXECUTE)]
+            paths: list[tuple[str | bytes | int, int]] = [*mounted.paths, (runner, kept.EXECUTE)]
             confine.landlock((mounted.fs | kept.EXECUTE) & executes, paths, 0, [], kept.SCOPED)
 
     def seal(self, guest: Machine) -> None:

@@ -130,20 +130,19 @@ def of_mounts(plan: Plan) -> Rules | None:
     return made
 
 
-def places(rules: Rules) -> list[tuple[bytes, int]]:
-    """The paths of the monitor's own needs: what is there of them."""
-    from torov.loader import cachedir
-
-    found: list[tuple[bytes, int]] = []
+def places(rules: Rules) -> list[tuple[str, int]]:
+    """The paths of the monitor's own needs, which may lead on and need not be there."""
+    found: list[tuple[str, int]] = []
     for name, rights in rules.own:
-        names: tuple[str, ...] = ()
         if name == PROC:
-            names = ("/proc",)
+            found.append(("/proc", rights))
         elif name == CACHE:
-            names = (cachedir.location() or "",)
+            from torov.loader import cachedir
+
+            cache = cachedir.location()
+            found += [(cache, rights)] if cache else []
         elif name == INTERP:
-            names = _INTERPRETERS
-        found += [(os.fsencode(os.path.realpath(path)), rights) for path in names if path and os.path.exists(path)]
+            found += [(path, rights) for path in _INTERPRETERS]
     return found
 
 

@@ -49,15 +49,15 @@ def _hash(data: bytes) -> bytes:
     return bytes(source_hash(FORMAT, data))
 
 
-def _own() -> bytes:
-    """What changes when torov's own files do, in a tree that is being worked on."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    newest = os.stat(f"{os.path.dirname(here)}/calls_x86_64.py").st_mtime_ns
-    with os.scandir(here) as entries:
-        for entry in entries:
-            if entry.name.endswith(".py"):
-                newest = max(newest, entry.stat().st_mtime_ns)
-    return newest.to_bytes(8, "little")
+def _own() -> int:
+    """What changes when torov's own files do: all of them at an installation, one by one in a tree that is being worked on."""
+    newest = os.stat(__file__).st_mtime_ns
+    root = os.path.dirname(os.path.dirname(here := os.path.dirname(os.path.abspath(__file__))))
+    if os.path.exists(f"{root}/pyproject.toml"):
+        newest = max(newest, os.stat(f"{root}/torov/calls_x86_64.py").st_mtime_ns)
+        with os.scandir(here) as entries:
+            newest = max(newest, *(entry.stat().st_mtime_ns for entry in entries if entry.name.endswith(".py")))
+    return newest
 
 
 def find(key: bytes) -> dict[str, object] | None:

@@ -92,11 +92,13 @@ def shared_make(output: int, processes: int) -> int:
     return fd
 
 
-def landlock(fs: int, paths: Sequence[tuple[bytes | int, int]], net: int, ports: Sequence[tuple[int, int]], scoped: int) -> int:
-    """Restrict this process, and what it starts, by a ruleset of Landlock; arguments as in torov.landlock.Rules.
+def landlock(
+    fs: int, paths: Sequence[tuple[str | bytes | int, int]], net: int, ports: Sequence[tuple[int, int]], scoped: int
+) -> int:
+    """Restrict this process, and what it starts, by a ruleset of Landlock; arguments as in torov.kept.Rules.
 
     Args:
-        paths: paths, or descriptors, with rights.
+        paths: paths, or descriptors, with rights; text: links are followed, and where nothing is there nothing is asked for.
 
     Returns:
         The version of the kernel's Landlock; 0 if it has none.
@@ -112,8 +114,8 @@ def landlock(fs: int, paths: Sequence[tuple[bytes | int, int]], net: int, ports:
         if isinstance(place, int):
             raw.fd = place
         else:
-            alive.append(_ffi.new("char[]", place))
-            raw.path = alive[-1]
+            alive.append(_ffi.new("char[]", os.fsencode(place)))
+            raw.path, raw.follow = alive[-1], isinstance(place, str)
     for raw, (port, rights) in zip(open_ports, ports, strict=False):
         raw.port, raw.access = port, rights
     spec.fs, spec.net, spec.scoped = fs, net, scoped

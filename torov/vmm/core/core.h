@@ -207,7 +207,7 @@ struct tv_jail {
 void tv_jail_ahead(void);     /* begins with what tv_jail() will need, and comes back at once */
 int tv_jail(const struct tv_jail *jail, struct tv_stop *end);
 /* A ruleset of Landlock: what it handles, and who has which of it. */
-struct tv_beneath { const char *path; uint64_t access; int fd; }; /* path NULL: fd, which stays the caller's */
+struct tv_beneath { const char *path; uint64_t access; int fd, follow; }; /* path NULL: fd, which stays the caller's; follow: links, and it need not be there */
 struct tv_port { uint64_t port; uint64_t access; };
 struct tv_landlock {
     uint64_t fs;              /* LANDLOCK_ACCESS_FS_* */

@@ -37,8 +37,8 @@ static int open_place(const char *path) {
 
 static int add(int set, const struct tv_beneath *p, uint64_t known) {
     struct stat st;
-    int fd = p->path ? open_place(p->path) : p->fd;
-    if (fd < 0) return fd;
+    int fd = p->follow ? open(p->path, O_PATH | O_CLOEXEC) : p->path ? open_place(p->path) : p->fd;
+    if (fd < 0) return p->follow ? 0 : fd;
     uint64_t access = p->access & known;
     if (!fstat(fd, &st) && !S_ISDIR(st.st_mode)) access &= ~DIRECTORY_ONLY;
     struct beneath rule = {access, fd};
