@@ -54,7 +54,8 @@ class Reader:
                     self._long = True
                     at = len(self.pending) if end < 0 else end
                 break
-            body, given = bytes(self.pending[at + 1 : end]), bytes(self.pending[end + 1 : end + 3])
+            begin = self.pending.rfind(b"$", at, end)  # half a packet may stand before it
+            body, given = bytes(self.pending[begin + 1 : end]), bytes(self.pending[end + 1 : end + 3])
             long = self._long or len(body) > MOST
             at, self._long = end + 3, False
             good = not long and checksum(body) == _hex(given)

@@ -137,7 +137,10 @@ class Session:
         """pid and tid as packets name them: -1 is all, 0 any."""
 
         def number(word: bytes) -> int:
-            return -1 if word == b"-1" else numbers(word)[0]
+            found = -1 if word == b"-1" else numbers(word)[0]
+            if found >> 31 > 0:
+                raise ValueError(word)
+            return found
 
         if text.startswith(b"p"):
             first, _, second = text[1:].partition(b".")

@@ -36,7 +36,6 @@ struct tv_cpu {
     uint64_t tss;          /* its TSS */
     bool ring0;            /* stopped in a stub: enter by iretq */
     bool pending_io;       /* an out exit is not completed */
-    bool was_bp;           /* the last exception was a #BP */
     struct tv_cpu *next;
 };
 struct tv_cpu_vm {

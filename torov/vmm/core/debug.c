@@ -48,7 +48,8 @@ int debug_signal(struct tv_vm *vm, siginfo_t *info) {
     struct tv_thread *t = tv_me;
     struct tv_saved *s = own(t);
     int sig = info->si_signo;
-    if (!s || !debug_on(vm, t->proc) || vm->debug->pass & 1ull << (sig - 1)) return sig;
+    bool untold = vm->debug->pass & 1ull << (sig - 1) && !(s && s->step); /* a step that ends in a handler must be no surprise */
+    if (!s || !debug_on(vm, t->proc) || untold) return sig;
     s->told = sig;
     debug_tell(vm, DEBUG_SIGNAL, (uint64_t)sig, 0, info);
     s->told = 0;
@@ -120,7 +121,6 @@ bool debug_trap(struct tv_vm *vm) {
     pthread_mutex_unlock(&vm->mm);
     if (!ours) return false;
     t->cpu->regs->rip = at;
-    t->cpu->was_bp = false; /* it may run into the same one again */
     if (debug_on(vm, t->proc)) {
         debug_tell(vm, DEBUG_TRAP, 0, 0, NULL);
         return true;

@@ -283,6 +283,13 @@ static void trap_exit(struct tv_cpu *cpu, struct tv_exit *x) {
     r->rflags = r->r11; /* rsp is the program's */
 }
 
+static void forget_trap(struct tv_cpu *cpu) {
+    struct kvm_vcpu_events e;
+    if (ioctl(cpu->fd, KVM_GET_VCPU_EVENTS, &e) < 0) return;
+    e.exception.injected = e.exception.pending = e.exception.nr = 0;
+    ioctl(cpu->fd, KVM_SET_VCPU_EVENTS, &e);
+}
+
 static void exception_exit(struct tv_cpu *cpu, struct tv_exit *x) {
     struct tv_regs *r = cpu->regs;
     uint64_t at = r->rip & ~(uint64_t)(TV_STUB_STEP - 1), off = r->rip - at;
@@ -292,7 +299,7 @@ static void exception_exit(struct tv_cpu *cpu, struct tv_exit *x) {
     cpu->ring0 = true;
     x->kind = CPU_EXCEPTION;
     x->vector = (int)((at - TV_SYS_STUBS) / TV_STUB_STEP);
-    cpu->was_bp = x->vector == 3;
+    if (x->vector == 3) forget_trap(cpu); /* see trap_pending() */
     uint64_t *f = ring0_frame(cpu, *(volatile uint64_t *)&r->rsp); /* read once: other threads of the guest may have got at kvm_run */
     if (!f) return fail(x, "exception in ring 0", EFAULT);
     x->error = has_error_code(x->vector) ? *f++ : 0;
@@ -309,12 +316,12 @@ static void exception_exit(struct tv_cpu *cpu, struct tv_exit *x) {
 
 /* A kick can come before the iretq of the entry ran: what it was to load is the program's state. And it can come when KVM has an
  * exception to deliver: the instruction raises it again, but a handler that the registers may be set to must not get it. Behind a trap
- * (#DB; #BP on PVM) there is no instruction that would: the exit is as if it had been delivered. Of #BP, KVM tells only the vector, and
- * also of one that is over (arch/x86/kvm/x86.c, kvm_vcpu_ioctl_x86_get_vcpu_events()). */
+ * (#DB; #BP on PVM) there is no instruction that would: the exit is as if it had been delivered. Of #BP, KVM tells only the vector, for
+ * ever (arch/x86/kvm/x86.c, kvm_vcpu_ioctl_x86_get_vcpu_events()), unless it is made to forget it. */
 static bool trap_pending(const struct tv_cpu *cpu, const struct kvm_vcpu_events *e) {
     uint8_t before;
     if (e->exception.nr == 1) return e->exception.injected || e->exception.pending;
-    return e->exception.nr == 3 && cpu_rip_past() == 1 && !cpu->was_bp && !tv_copy_in(tv_me->vm, &before, cpu->regs->rip - 1, 1) && before == 0xcc;
+    return e->exception.nr == 3 && cpu_rip_past() == 1 && !tv_copy_in(tv_me->vm, &before, cpu->regs->rip - 1, 1) && before == 0xcc;
 }
 
 static void not_yet(struct tv_cpu *cpu, bool returns, struct tv_exit *x) {
@@ -322,13 +329,13 @@ static void not_yet(struct tv_cpu *cpu, bool returns, struct tv_exit *x) {
     const uint64_t *f = (const uint64_t *)(cpu->sys + cpu->sys_stack - 40);
     struct kvm_vcpu_events e;
     if (ioctl(cpu->fd, KVM_GET_VCPU_EVENTS, &e) < 0) return fail(x, "KVM_GET_VCPU_EVENTS", errno);
-    if (trap_pending(cpu, &e)) {
+    bool trap = trap_pending(cpu, &e);
+    if (trap) {
         x->kind = CPU_EXCEPTION;
         x->vector = e.exception.nr;
-        cpu->was_bp = x->vector == 3;
     }
-    if (e.exception.injected || e.exception.pending) {
-        e.exception.injected = e.exception.pending = 0;
+    if (trap || e.exception.injected || e.exception.pending) { /* KVM hides that a #BP is injected, and keeps it */
+        e.exception.injected = e.exception.pending = e.exception.nr = 0;
         if (ioctl(cpu->fd, KVM_SET_VCPU_EVENTS, &e) < 0) return fail(x, "KVM_SET_VCPU_EVENTS", errno);
     }
     if (!returns || r->rip != TV_SYS_STUBS + 2 || r->rsp != cpu->sys_stack - 40) return;
