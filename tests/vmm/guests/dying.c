@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <stdio.h>
@@ -67,6 +68,7 @@ int main(int argc, char **argv) {
     if (!strcmp(how, "limit")) {
         struct rlimit l = {strtoul(argv[2], NULL, 0), RLIM_INFINITY};
         setrlimit(RLIMIT_CORE, &l);
+        if (argc > 3) prctl(PR_SET_DUMPABLE, 0);
         return middle((int *)16);
     }
     if (!strcmp(how, "fork") || !strcmp(how, "vfork") || !strcmp(how, "exec")) return child(how);

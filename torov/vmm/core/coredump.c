@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/procfs.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -31,9 +32,10 @@ const char *dump_signal(int sig) {
     return NULL;
 }
 
-/* Is a core file wanted? A resource limit asks for one where the monitor may write files. */
+/* Is a core file wanted? A resource limit asks for one where the monitor may write files, and the program may be looked into (prctl(2)). */
 bool dump_wanted(const struct tv_vm *vm) {
-    return vm->keep[KEEP_CORE] >= 0 || (!(vm->flags & TV_F_SEALED) && vm->rlim_own & 1u << RLIMIT_CORE && vm->rlim[RLIMIT_CORE].cur);
+    if (vm->keep[KEEP_CORE] >= 0) return true;
+    return !(vm->flags & TV_F_SEALED) && vm->rlim_own & 1u << RLIMIT_CORE && vm->rlim[RLIMIT_CORE].cur && prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 1;
 }
 
 static int signal_of(const struct tv_stop *end) { return end->kind == TV_SIGNALLED ? end->status : end->kind == TV_KILLED ? SIGSYS : 0; }

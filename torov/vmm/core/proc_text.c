@@ -281,14 +281,16 @@ static void write_auxv(struct tv_vm *vm, struct proc_text *t, int host, const st
 /* Limits that are the guest's own numbers: core_proc.c. */
 static void write_limits(struct tv_vm *vm, struct proc_text *t, int host, const struct tv_thread *of) {
     static const struct { int nr; const char *name; } own[] = {
-        {RLIMIT_CPU, "Max cpu time"}, {RLIMIT_FSIZE, "Max file size"}, {RLIMIT_NOFILE, "Max open files"}, {RLIMIT_DATA, "Max data size"}, {RLIMIT_STACK, "Max stack size"}, {RLIMIT_RSS, "Max resident set"}, {RLIMIT_AS, "Max address space"}};
+        {RLIMIT_CPU, "Max cpu time"}, {RLIMIT_FSIZE, "Max file size"}, {RLIMIT_NOFILE, "Max open files"}, {RLIMIT_DATA, "Max data size"}, {RLIMIT_STACK, "Max stack size"}, {RLIMIT_RSS, "Max resident set"}, {RLIMIT_AS, "Max address space"},
+        {RLIMIT_CORE, "Max core file size"}};
+    const size_t many = sizeof own / sizeof *own;
     struct proc_text all = {0};
     read_all(&all, host);
     for (char *p = all.p, *eol; !all.failed && *p; p = *eol ? eol + 1 : eol) {
         eol = strchrnul(p, '\n');
         size_t i = 0;
-        while (i < 7 && (strncmp(p, own[i].name, strlen(own[i].name)) || !(vm->rlim_own & 1u << own[i].nr))) i++;
-        if (i == 7) { add(t, p, (size_t)(eol - p)), add(t, "\n", 1); continue; }
+        while (i < many && (strncmp(p, own[i].name, strlen(own[i].name)) || !(vm->rlim_own & 1u << own[i].nr))) i++;
+        if (i == many) { add(t, p, (size_t)(eol - p)), add(t, "\n", 1); continue; }
         say(t, "%-25s ", own[i].name);
         const uint64_t v[] = {vm->rlim[own[i].nr].cur, vm->rlim[own[i].nr].max};
         for (int k = 0; k < 2; k++) {
