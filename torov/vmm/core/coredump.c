@@ -45,10 +45,11 @@ void dump_leave(struct tv_vm *vm) {
     struct tv_thread *t = tv_me;
     struct tv_proc *p = t->proc;
     if (!dump_wanted(vm) || !dump_signal(signal_of(&p->end))) return;
-    for (struct tv_left *o = p->left; o; o = o->next)
-        if (o->tid == t->tid) return;
-    struct tv_left *l = calloc(1, sizeof *l);
-    if (!l) return;
+    pthread_mutex_lock(&vm->lock);
+    struct tv_left *l = p->left;
+    while (l && l->tid != t->tid) l = l->next;
+    pthread_mutex_unlock(&vm->lock);
+    if (l || !(l = calloc(1, sizeof *l))) return;
     l->tid = t->tid;
     l->regs = *t->cpu->regs;
     l->sigmask = t->sigmask;
