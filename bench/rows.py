@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from bench.measure import BenchError, Row, Sample, printed, timed
@@ -19,8 +20,10 @@ PROGRAMS = {
     "calls": ("gcc", "-O2", "-static"), "supervise": ("gcc", "-O2"),
     "decide": ("gcc", "-O2", "-fno-strict-aliasing", "-fstack-protector-strong", "-Wno-unused-parameter", "-I", str(CORE), "-I",
                str(HERE), str(CORE / "policy.c")),
+    "traced": ("gcc", "-O2", "-fno-strict-aliasing", "-fstack-protector-strong", "-Wno-unused-parameter", "-I", str(CORE), "-I",
+               str(HERE), "-I", "core", *map(str, sorted(CORE.glob("*.c"))), "-pthread"),
 }  # fmt: skip
-"""Programs and how they are compiled; decide with the part of the core that it times, as setup.py does."""
+"""Programs and how they are compiled; decide and traced with the part of the core that they time, as setup.py does."""
 MANY = (
     ("thread create and join", "thread", 300),
     ("futex ping-pong", "futex", 2000),
@@ -44,8 +47,10 @@ def build(directory: Path) -> None:
         BenchError: the compiler refused.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    subprocess.run((sys.executable, "-m", "torov.vmm.build_core", str(directory / "core")), cwd=HERE.parent, check=True)
     for name, command in PROGRAMS.items():
-        full = (*command, "-Wall", "-Wextra", "-o", str(directory / name), str(HERE / f"{name}.c"))
+        words = (str(directory / word) if word == "core" else word for word in command)
+        full = (*words, "-Wall", "-Wextra", "-o", str(directory / name), str(HERE / f"{name}.c"))
         done = subprocess.run(full, capture_output=True, text=True, check=False)
         if done.returncode:
             raise BenchError(f"{' '.join(full)}: {done.stderr.strip()}")
@@ -111,12 +116,20 @@ def rows(directory: Path, torov: str, python: str, samples: Path) -> list[Row]:
         Row(name, "native", printed(many, what, str(count)), printed(torov, "exec", many, "--", what, str(count)))
         for name, what, count in MANY
     ]
+
+    traced, out = str(directory / "traced"), str(directory / "trace")
+    found += [
+        Row("what the trace of getppid takes", "native getppid", native("getppid", 20000),
+            printed(traced, out, "getppid", "60000"), extra=2000),
+        Row("what the trace of open, read, close takes, each", "native open", native("open", 20000),
+            printed(traced, out, "files", "60000"), extra=2000),
+    ]  # fmt: skip
     caddy = corpus.cache_dir() / "caddy"
     if caddy.is_file() and shutil.which("wrk"):
         guest_caddy = requests(torov, "exec", "--quiet", str(caddy), "--")
         found.append(Row("HTTP request to caddy", "native", requests(str(caddy)), guest_caddy))
     strace = shutil.which("strace")
     if strace:
-        traced = printed(strace, "-f", "-c", "-o", "/dev/null", work, "getppid", "5000")
-        found.append(Row("getppid", "under strace -c", traced, guest("getppid", 5000)))
+        slow = printed(strace, "-f", "-c", "-o", "/dev/null", work, "getppid", "5000")
+        found.append(Row("getppid", "under strace -c", slow, guest("getppid", 5000)))
     return found

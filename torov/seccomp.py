@@ -147,6 +147,7 @@ NEEDS: tuple[Need, ...] = (
     Need("trace", "sendto", "the writer of the trace is woken", (4, EQ, 0, 0), (5, EQ, 0, 0)),
     Need("trace", "poll recvmsg recvfrom", "what is shared with it; the trace is written to its end"),
     Need("trace", "readlink", "what descriptors stand for"),
+    Need("trace", "pidfd_open sendmsg", "it hears of the end of each process"),
     Need("delegates", "getrandom sendmsg recvmsg", "a request to a delegate, and its answer"),
     Need("delegates", "socketpair", "the answer's own way", (0, EQ, 1, 0)),
     Need("ask", "read write", "the question and its answer"),

@@ -79,18 +79,37 @@ def _plain(line: str) -> str:
     return line
 
 
+def joined(made: Sequence[str]) -> dict[str, list[str]]:
+    """Lines of lines() by thread, each call in one line again where another thread's came between."""
+    found: dict[str, list[str]] = {}
+    for line in made:
+        who, text = line.split(" ", 1)
+        rows = found.setdefault(who, [])
+        again = re.match(r"<\.\.\. \w+ resumed>(.*)", text)
+        if again and rows and rows[-1].endswith(" <unfinished ...>"):
+            rows[-1] = _plain(rows[-1].removesuffix(" <unfinished ...>") + again[1])
+        else:
+            rows.append(text)
+    return found
+
+
+def traces(program: Path, where: Path, *options: str, args: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Both traces of a program, with ``-f -o``, as lines() makes them: strace's, torov's."""
+    both = []
+    for name, command in (("strace", ["strace"]), ("torov", torov())):
+        out = where / f"{name}.out"
+        run([*command, "-f", "-o", out, *options, program, *args], where / name[0])
+        both.append(lines(out.read_text().replace(str(where / name[0]), "/cwd")))
+    return both[0], both[1]
+
+
 def compare(program: Path, where: Path, *options: str, args: Sequence[str] = ()) -> list[str]:
     """Run a program under both, with ``-f -o``, and hold one trace against the other.
 
     Returns:
         strace's own lines, as lines() makes them.
     """
-    both = []
-    for name, command in (("strace", ["strace"]), ("torov", torov())):
-        out = where / f"{name}.out"
-        run([*command, "-f", "-o", out, *options, program, *args], where / name[0])
-        both.append(lines(out.read_text().replace(str(where / name[0]), "/cwd")))
-    theirs, ours = both
+    theirs, ours = traces(program, where, *options, args=args)
     difference = [*unified_diff(theirs, ours, "strace", "torov", n=0, lineterm="")]
     assert not difference, "\n".join(difference)
     return theirs

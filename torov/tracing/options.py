@@ -55,13 +55,14 @@ class Tracing:
         UsageError: an option that is not there, or a filter that names what does not exist.
     """
 
-    __slots__ = ("_calls", "_options", "_signals", "append", "format", "out", "rest", "socket")
+    __slots__ = ("_calls", "_options", "_signals", "_twice", "append", "format", "out", "rest", "socket")
 
     def __init__(self, words: Sequence[str] = (), *, follow: bool = False) -> None:
         self.out: str | None = None
         self.append, self.format, self.socket = False, "text", 0
         self.rest: list[str] = []
         self._options: dict[str, int] = {"string_size": 32, "column": 40, "follow": int(follow)}
+        self._twice = False
         self._calls: set[int] | None = None
         self._signals = (1 << 64) - 1
         waiting = list(words)
@@ -71,6 +72,7 @@ class Tracing:
                 break
             self._word(word, waiting)
         self.rest = waiting
+        self._checked()
 
     def _word(self, word: str, waiting: list[str]) -> None:
         if word.startswith("--"):
@@ -88,6 +90,7 @@ class Tracing:
             letter, letters = letters[0], letters[1:]
             if letter in _FLAGS:
                 name, number = _FLAGS[letter]
+                self._twice |= letter == "f" and letters[:1] == "f"
                 self._options[name] = number
             elif letter in _COUNTED:
                 name, most = _COUNTED[letter]
@@ -101,6 +104,10 @@ class Tracing:
                 raise UsageError(f"-{letter}: {_ELSEWHERE[letter]}")
             else:
                 raise UsageError(f"-{letter}: no such option of torov strace; see torov strace --help")
+
+    def _checked(self) -> None:
+        if self._twice and self.out is not None:
+            raise UsageError("-ff: all threads are written to one file, each line with its id; write -f")
 
     def _valued(self, letter: str, value: str) -> None:
         if letter == "o":

@@ -128,6 +128,7 @@ SETS: dict[str, Table] = {
     "oflags": Table("O_???", bits="O_CREAT=0x40 O_EXCL=0x80 O_NOCTTY=0x100 O_TRUNC=0x200 O_APPEND=0x400 O_NONBLOCK=0x800 "
             "O_SYNC=0x101000 "
                     "O_DSYNC=0x1000 O_DIRECT=0x4000 O_LARGEFILE=0x8000 O_NOFOLLOW=0x20000 O_NOATIME=0x40000 O_CLOEXEC=0x80000"),
+    "dtype": Table("DT_???", values="DT_UNKNOWN=0 DT_FIFO=1 DT_CHR=2 DT_DIR=4 DT_BLK=6 DT_REG=8 DT_LNK=10 DT_SOCK=12 DT_WHT=14"),
     "pidfd": Table("PIDFD_???", bits="PIDFD_NONBLOCK=0x800"),
     "at_statx": Table("AT_???",
         first=((0x6000, "AT_STATX_SYNC_AS_STAT=0 AT_STATX_FORCE_SYNC=0x2000 AT_STATX_DONT_SYNC=0x4000"),),

@@ -9,8 +9,8 @@ One line each: words ``name:type``, in the order of the C structure, which gives
     TYPE[N]                         an array
 
 ``_`` as a name is a gap. Names that begin with ``-`` are shown with -v only, and ``...`` stands for them; those with ``?`` are
-left out if they are zero. ``!NAME`` is a function of the core's printer (show_NAME of show_*.c); in place of all words, with the
-size in bytes behind it.
+left out if they are zero; ``~`` is both. ``!NAME`` is a function of the core's printer (show_NAME of show_*.c); in place of all
+words, with the size in bytes behind it.
 ``name>OFFSET:type`` places a field at an offset of its own: what strace shows in another order than memory has it.
 """
 
@@ -35,8 +35,8 @@ STRUCTS: dict[str, str] = {
     "statx_timestamp": "tv_sec:i64 tv_nsec:u32 _:i32",
     "statx": "stx_mask:u32=statx -stx_blksize:u32 stx_attributes:u64=statx_attr -stx_nlink:u32 -stx_uid:u32 -stx_gid:u32 "
              "stx_mode:u16/mode _:u16 -stx_ino:u64 stx_size:u64 -stx_blocks:u64 -stx_attributes_mask:u64=statx_attr "
-             "-stx_atime:@statx_timestamp -stx_btime:@statx_timestamp -stx_ctime:@statx_timestamp -stx_mtime:@statx_timestamp "
-             "-stx_rdev_major:u32 -stx_rdev_minor:u32 -stx_dev_major:u32 -stx_dev_minor:u32 -stx_mnt_id:u64 _:u64[13]",
+             "-stx_atime:@statx_timestamp ~stx_btime:@statx_timestamp -stx_ctime:@statx_timestamp -stx_mtime:@statx_timestamp "
+             "-stx_rdev_major:u32 -stx_rdev_minor:u32 -stx_dev_major:u32 -stx_dev_minor:u32 -stx_mnt_id:u64/x _:u64[13]",
     "fsid": "val:u32/x[2]",
     "statfs": "f_type:u64=fsmagic f_bsize:u64 f_blocks:u64 f_bfree:u64 f_bavail:u64 f_files:u64 f_ffree:u64 f_fsid:@fsid "
               "f_namelen:u64 f_frsize:u64 f_flags:u64=statfs_flags",

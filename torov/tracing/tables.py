@@ -79,7 +79,7 @@ def fields(name: str) -> tuple[list[tuple[str, int, str, Value | None]], int, in
             found.append((word[1:], at, "!", None))
             continue
         label, _, kind = word.partition(":")
-        mark = label[0] if label[0] in "-?" else ""
+        mark = label[0] if label[0] in "-?~" else ""
         label, place, offset = label[len(mark) :].partition(">")
         value = Value(kind)
         align = size_of(kind.partition("[")[0][1:])[1] if value.kind == "STRUCT" else value.size
@@ -102,7 +102,7 @@ def size_of(name: str) -> tuple[int, int]:
 def _field(label: str, offset: int, mark: str, value: Value | None) -> str:
     if value is None:
         return f'{{"{label}", {offset}, 0, 0, K_FN, 0, 0, 0, show_{label}}}'
-    marks = {"": "0", "-": "F_LONG", "?": "F_NONZERO"}[mark]
+    marks = {"": "0", "-": "F_LONG", "?": "F_NONZERO", "~": "F_LONG | F_NONZERO"}[mark]
     return f'{{"{label}", {offset}, {value.size}, {value.signed}, K_{value.kind}, {marks}, {value.of}, {value.count}, 0}}'
 
 

@@ -28,8 +28,11 @@ int main(int argc, char **argv) {
     struct rusage ru;
     S(wait4, pid, &st, 0, &ru);
     S(execve, "/none/there", argv, (char *[]){NULL});
+    unsigned long child = 1ul << (SIGCHLD - 1);
+    S(rt_sigprocmask, SIG_BLOCK, &child, NULL, 8l);
     if (!(pid = S(clone, CLONE_VM | CLONE_VFORK | SIGCHLD, 0, 0, 0, 0))) S(exit_group, 1);
-    S(wait4, -1, &st, WNOHANG, NULL);
+    S(wait4, -1, &st, 0, NULL);
+    S(rt_sigprocmask, SIG_UNBLOCK, &child, NULL, 8l);
     pthread_t t;
     pthread_create(&t, NULL, run, NULL);
     pthread_join(t, NULL);

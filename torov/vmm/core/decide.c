@@ -256,15 +256,14 @@ static int64_t decide(struct live *l, gva site, bool *go_on) {
     if ((d.action == POL_ERRNO || d.action == POL_KILL) && (r = senseless(l))) { decide_done(); return -r; }
     if (d.action == POL_ASK) d.action = ask(vm, c, nr, a, &d);
     if (d.action != POL_ALLOW) note_decision(vm, c, nr, a, site, &d);
+    if ((d.action == POL_KILL || d.action == POL_ERRNO) && vm->trace && !(tv_me->refused = pol_label(vm->program, d.rule))) tv_me->refused = "";
     switch (d.action) {
     case POL_KILL:
         tv_me->stats.denied++;
-        tv_me->refused = true;
         r = -EPERM;
         break;
     case POL_ERRNO:
         tv_me->stats.denied++;
-        tv_me->refused = true;
         r = -d.err;
         break;
     case POL_DELEGATE:

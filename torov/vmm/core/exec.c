@@ -271,7 +271,7 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
             const char *name = strrchr(real, '/'), *run[] = {name ? name + 1 : real, number, NULL}, *none[] = {NULL};
             bool by_fd = vm->keep[KEEP_RUNNER] >= 0, kept = true;
             for (int i = 0; i < KEEP_COUNT; i++)
-                if (vm->keep[i] >= 0 && !(i == KEEP_DEBUG && tv_me->proc->let_go) && keep_open(vm->keep[i])) kept = false;
+                if (vm->keep[i] >= 0 && !(i == KEEP_DEBUG && tv_me->proc->let_go) && !(i == KEEP_TRACE && tv_me->untraced) && keep_open(vm->keep[i])) kept = false;
             perf_leave(vm);
             sig_for_exec(vm);
             if (tv_me->proc->shares) tv_me->proc->threads->start->clean = true; /* nothing runs on the leader's vCPU any more */

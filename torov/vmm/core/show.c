@@ -1,6 +1,7 @@
 /* The printer: a call's arguments by the tables of shapes.h, numbers, strings and structures. */
 #include "show.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -134,13 +135,15 @@ static void put_fd(struct show *s, int fd) {
     strcpy(p, d);
     long n = sys6(89, (uintptr_t)link, (uintptr_t)path, sizeof path, 0, 0, 0);
     if (n <= 0) return;
+    bool deleted = n > 10 && !memcmp(path + n - 10, " (deleted)", 10);
+    if (deleted) n -= 10;
     put_c(s, '<');
     for (long i = 0; i < n; i++) { /* as a path in quotes, without them */
         unsigned char c = (unsigned char)path[i];
         if (c == '<' || c == '>' || c < 32 || c > 126) put_c(s, '\\'), number(s, c, 8, i + 1 < n && path[i + 1] >= '0' && path[i + 1] <= '7' ? 3 : 1);
         else put_c(s, (char)c);
     }
-    put_c(s, '>');
+    put(s, deleted ? ">(deleted)" : ">");
 }
 
 static void put_cwd(struct show *s) {
@@ -151,6 +154,7 @@ static void put_cwd(struct show *s) {
 }
 
 void put_value(struct show *s, int kind, int of, uint64_t v) {
+    char text[INET_ADDRSTRLEN];
     switch (kind) {
     case K_D: put_d(s, (int64_t)v); break;
     case K_U: put_u(s, v); break;
@@ -187,9 +191,10 @@ void put_value(struct show *s, int kind, int of, uint64_t v) {
         break;
     case K_SIGSET: put_sigset(s, v); break;
     case K_INET:
-        put(s, "inet_addr(\"");
-        for (int i = 0; i < 4; i++) put(s, i ? "." : ""), put_u(s, v >> 8 * i & 0xff);
-        put(s, "\")");
+        put(s, "inet_addr(");
+        inet_ntop(AF_INET, &v, text, sizeof text);
+        put_string(s, text, strlen(text), false, false);
+        put_c(s, ')');
         break;
     case K_HANDLER:
         if (v == 0) put(s, "SIG_DFL");
@@ -246,7 +251,7 @@ void put_path(struct show *s, gva at, size_t most) {
 
 static uint64_t load(const void *at, unsigned size, bool sign) {
     uint64_t v = 0;
-    memcpy(&v, at, size);
+    memcpy(&v, at, size < sizeof v ? size : sizeof v);
     if (sign && size < 8) v = (uint64_t)((int64_t)(v << (64 - 8 * size)) >> (64 - 8 * size));
     return v;
 }
@@ -262,7 +267,11 @@ static void put_items(struct show *s, const struct show_field *f, const void *da
         const char *at = (const char *)data + (size_t)i * f->size;
         if (i) put(s, ", ");
         if (f->kind == K_STRUCT) put_fields(s, f->of, at);
-        else put_value(s, f->kind, f->of, load(at, f->size, f->sign && f->kind != K_SET));
+        if (f->kind == K_STRUCT && f->of == ST_statx_timestamp) {
+            put(s, " /* "), put_when(s, (int64_t)load(at, 8, true), (int64_t)load(at + 8, 4, false), 9), put(s, " */");
+        }
+        if (f->kind == K_STRUCT) continue;
+        put_value(s, f->kind, f->of, load(at, f->size, f->sign && f->kind != K_SET));
     }
     if (f->count) put_c(s, ']');
 }

@@ -100,12 +100,32 @@ bool show_random(struct show *s, int arg, const void *data) {
     return true;
 }
 
+static void put_dents(struct show *s, gva at, bool wide) {
+    struct { uint64_t ino; int64_t off; uint16_t len; uint8_t type; char name[257]; } d;
+    put_c(s, '[');
+    for (int64_t pos = 0; pos + 19 < s->ret; pos += d.len) {
+        memset(&d, 0, sizeof d);
+        size_t most = (size_t)(s->ret - pos) < sizeof d - 1 ? (size_t)(s->ret - pos) : sizeof d - 1;
+        if (!get(s, &d, at + (uint64_t)pos, most) || d.len < 19) break;
+        const char *name = wide ? d.name : (char *)&d + 18;
+        uint8_t type = d.type;
+        if (!wide) get(s, &type, at + (uint64_t)pos + d.len - 1, 1);
+        if (pos) put(s, ", ");
+        put(s, "{d_ino="), put_u(s, d.ino), put(s, ", d_off="), put_d(s, d.off), put(s, ", d_reclen="), put_u(s, d.len);
+        if (wide) put(s, ", d_type="), put_set(s, SET_dtype, type);
+        put(s, ", d_name="), put_string(s, name, strnlen(name, 255), false, false);
+        if (!wide) put(s, ", d_type="), put_set(s, SET_dtype, type);
+        put_c(s, '}');
+    }
+    put_c(s, ']');
+}
 bool show_dents(struct show *s, int arg, const void *data) {
     bool wide = s->nr == 217;
-    put_ptr(s, ARG(s));
-    if (s->failed) return true;
     int entries = 0;
     uint16_t len;
+    if (s->o->verbose && !s->failed) { put_dents(s, ARG(s), wide); return true; }
+    put_ptr(s, ARG(s));
+    if (s->failed) return true;
     for (int64_t at = 0; at + 18 < s->ret && get(s, &len, ARG(s) + (uint64_t)at + 16, 2) && len >= (wide ? 19 : 18); at += len) entries++;
     put(s, " /* "), put_d(s, entries), put(s, " entries */");
     return true;
@@ -322,7 +342,7 @@ bool show_fcntl_ret(struct show *s, int arg, const void *data) {
 
 /* ioctl(2) */
 enum { IO_UNKNOWN, IO_NONE, IO_INT_IN, IO_INT_OUT, IO_WINSIZE_IN, IO_WINSIZE_OUT, IO_TERM_IN, IO_TERM_OUT, IO_IFINDEX, IO_IFFLAGS, IO_FLAGS_OUT,
-       IO_FLAGS_IN, IO_NUMBER };
+       IO_FLAGS_IN, IO_NUMBER, IO_FD };
 static int ioctl_how(uint32_t cmd) {
     switch (cmd) {
     case FIOCLEX: case FIONCLEX: case TIOCNOTTY: case TIOCEXCL: case TIOCNXCL: return IO_NONE;
@@ -337,12 +357,14 @@ static int ioctl_how(uint32_t cmd) {
     case FS_IOC_GETFLAGS: return IO_FLAGS_OUT;
     case FS_IOC_SETFLAGS: return IO_FLAGS_IN;
     case TCFLSH: case TCXONC: case TCSBRK: case TIOCSCTTY: return IO_NUMBER;
+    case FICLONE: return IO_FD;
     default: return IO_UNKNOWN;
     }
 }
 bool show_ioctl_cmd(struct show *s, int arg, const void *data) {
     static const char *const ways[] = {"_IOC_NONE", "_IOC_WRITE", "_IOC_READ", "_IOC_READ|_IOC_WRITE"};
     uint32_t cmd = (uint32_t)ARG(s);
+    if (cmd == FICLONE) { put(s, "BTRFS_IOC_CLONE or FICLONE"); return true; }
     for (const struct tv_constant *k = set_rows(SET_ioctl); k->name; k++)
         if (k->value == cmd) { put(s, k->name); return true; }
     put(s, "_IOC("), put(s, ways[cmd >> 30]), put(s, ", "), put_x(s, cmd >> 8 & 0xff), put(s, ", "), put_x(s, cmd & 0xff), put(s, ", "), put_x(s, cmd >> 16 & 0x3fff), put(s, ")");
@@ -386,6 +408,7 @@ bool show_ioctl_in(struct show *s, int arg, const void *data) {
     int how = ioctl_how((uint32_t)s->a[1]);
     if (how == IO_NONE || ioctl_later(how)) return false;
     if (how == IO_UNKNOWN) put_x(s, ARG(s));
+    else if (how == IO_FD) put_value(s, K_FD, 0, (uint64_t)(int)ARG(s));
     else if (how == IO_NUMBER) put_d(s, (int)ARG(s));
     else ioctl_value(s, how, ARG(s));
     return true;

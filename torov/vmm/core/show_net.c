@@ -22,7 +22,7 @@ static void put_address(struct show *s, const void *data, uint32_t len) {
     } else if (u.any.sa_family == AF_INET6 && len >= 24) {
         put(s, ", sin6_port=htons("), put_u(s, ntohs(u.in6.sin6_port)), put(s, "), sin6_flowinfo=htonl("), put_u(s, ntohl(u.in6.sin6_flowinfo));
         inet_ntop(AF_INET6, &u.in6.sin6_addr, text, sizeof text);
-        put(s, "), inet_pton(AF_INET6, \""), put(s, text), put(s, "\", &sin6_addr)");
+        put(s, "), inet_pton(AF_INET6, "), put_string(s, text, strlen(text), false, false), put(s, ", &sin6_addr)");
         if (len > 24) put(s, ", sin6_scope_id="), put_u(s, u.in6.sin6_scope_id);
     } else if (u.any.sa_family == AF_UNIX) {
         bool hidden = !u.un.sun_path[0];

@@ -220,7 +220,7 @@ static bool ids(struct show *s, gva at, int64_t n) {
     return true;
 }
 bool show_groups(struct show *s, int arg, const void *data) {
-    if (s->after && (s->failed || !s->a[0])) { put_ptr(s, ARG(s)); return true; }
+    if (s->after && (s->failed || (!s->a[0] && s->ret))) { put_ptr(s, ARG(s)); return true; }
     return ids(s, ARG(s), s->after ? s->ret : (int)s->a[0]);
 }
 bool show_cpuset(struct show *s, int arg, const void *data) {

@@ -134,13 +134,14 @@ int sig_kick(const struct tv_thread *t) {
 static bool noting; /* every signal, for a debugger */
 static uint64_t dumped; /* signals whose core file is the monitor's to write */
 static bool traced;      /* the end of the process is told, whatever the signal */
+static uint64_t shown;   /* signals that are noted only for a trace */
 static uint64_t changed; /* dispositions of the host process that are not as we found them */
 
 /* A process that shares its parent's memory must not die anywhere: it might hold a lock of ours. */
 static void mirror(const struct tv_proc *p, int sig) {
     const struct tv_sigaction *act = &p->sig->act[sig];
     uint64_t handler = act->handler, noted = p->shares || noting || traced ? ~(IGNORED | STOPPING) : NOTED_DEFAULT | dumped;
-    if (traced) noted |= BIT(SIGCHLD); /* a tracer sees it */
+    noted |= shown;
     if (BIT(sig) & (FAULTS | UNBLOCKABLE)) return;
     changed |= BIT(sig);
     struct host_act h = {.handler = handler == 1 ? SIG_IGN : SIG_DFL};
@@ -192,6 +193,7 @@ void sig_start(struct tv_vm *vm) {
     sig_core(vm);
     active = true;
     traced = vm->trace;
+    shown = traced ? vm->trace->o.signals & BIT(SIGCHLD) : 0;
     sys6(14, SIG_SETMASK, 0, (uintptr_t)&saved_mask, 8, 0, 0);
     for (int s = 1; s <= 64; s++) {
         if (BIT(s) & (UNBLOCKABLE | FAULTS)) continue;

@@ -41,6 +41,7 @@ int spec_pack(struct tv_vm *vm, struct tv_packed *out, int image, int loader, in
     memcpy(b.actions, vm->actions, sizeof b.actions);
     memcpy(b.rlim, vm->rlim, sizeof b.rlim);
     memcpy(b.keep, vm->keep, sizeof b.keep);
+    if (tv_me->untraced) b.keep[KEEP_TRACE] = -1;
     if (tv_me->proc->let_go) b.keep[KEEP_DEBUG] = -1;
     b.perf_hz = vm->perf_hz;
     b.program = vm->program_size;

@@ -13,7 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#define CHILD (1ull << (SIGCHLD - 1))
+
 struct trace_thread {
+    bool held_child;
     bool in_call, ended, held_back; /* held_back: -z and -Z show a call only when its end is known */
     uint64_t before, when;
     size_t shown;            /* bytes of the text that were appended */
@@ -123,7 +126,7 @@ static void append(struct tv_vm *vm, struct trace_record *h, const char *text, s
 static struct trace_thread *mine(struct tv_vm *vm) {
     struct trace_thread *t = tv_me->trace;
     if (!t && (t = tv_me->trace = malloc(sizeof *t))) {
-        t->in_call = t->signalled = t->ended = false;
+        t->in_call = t->signalled = t->ended = t->held_child = false;
         t->s.vm = vm, t->s.o = &vm->trace->o, t->s.a = t->a;
     }
     return t;
@@ -138,13 +141,22 @@ static bool visible(uint64_t nr) {
            nr == 59 || nr == 322 || nr == 231 || nr == 60 || nr == 46 || nr == 40 || nr == 275;
 }
 
+/* A SIGCHLD that nobody handles is noted only for the trace. It must not interrupt a call that begins its time again. */
+static bool timed(uint64_t nr) {
+    return nr == 7 || nr == 23 || nr == 35 || nr == 202 || nr == 230 || nr == 232 || nr == 270 || nr == 271 || nr == 281 || nr == 441;
+}
+static void hold_child(struct trace_thread *t) {
+    if (tv_me->proc->sig->act[SIGCHLD].handler == 0 && !(tv_me->sigmask & CHILD)) t->held_child = !mask_unless_noted(tv_me->sigmask | CHILD);
+}
+
 bool trace_before(struct tv_vm *vm, uint64_t nr, const uint64_t a[6]) {
     const struct trace_options *o = &vm->trace->o;
     struct trace_thread *t;
-    if (!wanted(vm, nr) || !(t = mine(vm))) return false;
+    if (tv_me->untraced || !wanted(vm, nr) || !(t = mine(vm))) return false;
     memcpy(t->a, a, sizeof t->a);
     t->in_call = true;
     t->shown = 0;
+    if (timed(nr)) hold_child(t);
     if (o->counts != 1) {
         struct trace_record h = {.kind = TRACE_BEFORE, .nr = nr < 512 ? (int16_t)nr : 511, .number = nr};
         t->s.nr = nr < 512 ? (int)nr : 0x7fff & (int)nr;
@@ -190,15 +202,16 @@ void trace_after(struct tv_vm *vm, uint64_t nr, int64_t ret) {
     struct trace_thread *t = tv_me->trace;
     uint64_t took = t->before ? clock_ns(CLOCK_MONOTONIC) - t->before : 0;
     unsigned i = nr < 512 ? (unsigned)nr : 511;
+    if (t->held_child) mask_unless_noted(tv_me->sigmask), t->held_child = false;
     if (nr == 15) ret = (int64_t)tv_me->cpu->regs->rax;
-    bool error = ret < 0 && ret >= -4095, begun = ret != -RESTART_NOINTR;
+    bool error = ret < 0 && ret >= -4095, begun = ret != -RESTART_NOINTR && nr != 60 && nr != 231;
     if (r->o.counts && begun) {
         __atomic_add_fetch(&r->count[i].ns, took, __ATOMIC_RELAXED);
         __atomic_add_fetch(&r->count[i].calls, 1, __ATOMIC_RELAXED);
         if (error) __atomic_add_fetch(&r->count[i].errors, 1, __ATOMIC_RELAXED);
     }
     if (r->o.counts != 1 && (!t->held_back || (r->o.status == 1 ? !error : error))) {
-        struct trace_record h = {.kind = TRACE_AFTER, .nr = (int16_t)i, .number = nr, .ret = ret, .took = took, .when = t->when, .marks = begun ? 0 : TRACE_DROP};
+        struct trace_record h = {.kind = TRACE_AFTER, .nr = (int16_t)i, .number = nr, .ret = ret, .took = took, .when = t->when, .marks = ret == -RESTART_NOINTR ? TRACE_DROP : 0};
         if (t->held_back) {
             struct trace_record b = {.kind = TRACE_BEFORE, .nr = h.nr, .number = nr, .when = t->when};
             append(vm, &b, t->s.text, t->s.n);
@@ -208,15 +221,30 @@ void trace_after(struct tv_vm *vm, uint64_t nr, int64_t ret) {
         show_after(&t->s);
         put_c(&t->s, SHOW_RESULT);
         result(vm, t, nr, ret);
-        if (tv_me->refused) put(&t->s, " (DENIED)");
+        if (tv_me->refused) put(&t->s, *tv_me->refused ? " (DENIED: " : " (DENIED"), put(&t->s, tv_me->refused), put_c(&t->s, ')');
         append(vm, &h, t->s.text + t->shown, t->s.n - t->shown);
     }
-    tv_me->refused = false;
+    tv_me->refused = NULL;
     t->in_call = false;
     if (t->signalled) {
         t->signalled = false;
         trace_signal(vm, &t->signal);
     }
+}
+
+/* The writer looks when this process ends, of which a signal that cannot be caught tells nobody else. */
+static void process_is(struct tv_vm *vm) {
+    int pid = tv_me->proc->pid, fd = (int)sys6(434, (uint64_t)pid, 0, 0, 0, 0, 0); /* pidfd_open(2) */
+    char word[8] = "p", control[CMSG_SPACE(sizeof fd)] = {0};
+    struct iovec iov = {word, 5};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    if (fd < 0) return;
+    memcpy(word + 1, &pid, 4);
+    *c = (struct cmsghdr){CMSG_LEN(sizeof fd), SOL_SOCKET, SCM_RIGHTS};
+    memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    sys6(46, (uint64_t)vm->keep[KEEP_TRACE], (uintptr_t)&m, MSG_NOSIGNAL, 0, 0, 0);
+    close(fd);
 }
 
 static void line(struct tv_vm *vm, int kind, struct show *s, int64_t ret) {
@@ -225,8 +253,8 @@ static void line(struct tv_vm *vm, int kind, struct show *s, int64_t ret) {
 }
 
 void trace_signal(struct tv_vm *vm, const siginfo_t *info) {
-    struct trace_thread *t = mine(vm);
     int sig = info->si_signo;
+    struct trace_thread *t = tv_me->untraced ? NULL : mine(vm);
     if (!t || vm->trace->o.counts == 1 || sig == SIGKILL || sig < 1 || sig > 64 || !(vm->trace->o.signals >> (sig - 1) & 1)) return;
     if (t->in_call) { t->signal = *info, t->signalled = true; return; }
     t->s.n = 0;
@@ -239,7 +267,9 @@ void trace_signal(struct tv_vm *vm, const siginfo_t *info) {
 void trace_first(struct tv_vm *vm) {
     struct trace_thread *t = mine(vm);
     uint64_t argc = 0, aux[2], a[6] = {0};
-    if (!t || !wanted(vm, 59) || vm->trace->o.counts == 1) return;
+    if (!t) return;
+    process_is(vm);
+    if (!wanted(vm, 59)) return;
     for (gva at = vm->auxv; get(&t->s, aux, at, sizeof aux) && aux[0]; at += sizeof aux)
         if (aux[0] == 31) a[0] = aux[1]; /* AT_EXECFN */
     get(&t->s, &argc, vm->stack_ptr, 8);
@@ -249,8 +279,19 @@ void trace_first(struct tv_vm *vm) {
 }
 
 void trace_begin(struct tv_vm *vm, bool executed) {
-    struct trace_thread *t = mine(vm);
-    if (!t) return;
+    struct trace_thread *t;
+    if (!vm->trace->o.follow && !executed) { /* only the first thread is shown */
+        if (tv_me->proc->child && !tv_me->proc->shares) {
+            trace_leave(vm);
+            close(vm->keep[KEEP_TRACE]);
+            vm->keep[KEEP_TRACE] = -1;
+        } else {
+            tv_me->untraced = true;
+        }
+        return;
+    }
+    if (!(t = mine(vm))) return;
+    if (tv_me == tv_me->proc->threads && !executed) process_is(vm);
     t->in_call = t->signalled = t->ended = false;
     t->s.n = 0;
     if (executed) { /* the end of execve(2) */
@@ -264,13 +305,14 @@ void trace_begin(struct tv_vm *vm, bool executed) {
 }
 
 void trace_end(struct tv_vm *vm) {
-    struct trace_thread *t = mine(vm);
+    struct trace_thread *t = tv_me->untraced ? NULL : mine(vm);
     const struct tv_stop *e = &tv_me->proc->end;
     if (!t || t->ended) return;
     t->ended = true;
     int sig = e->kind == TV_SIGNALLED ? e->status : e->kind == TV_KILLED ? SIGSYS : 0;
     if (sig == SIGKILL && tv_me != tv_me->proc->threads) sig = 0; /* exec(2) has ended it */
     int status = e->kind == TV_EXITED ? e->status : !e->kind ? (int)(tv_me->cpu->regs->rdi & 0xff) : 0; /* exit(2) of one thread */
+    if (vm->trace->o.counts == 1) return;
     t->s.n = 0;
     if (sig) put(&t->s, "+++ killed by "), put_sig(&t->s, sig), put(&t->s, " +++");
     else put(&t->s, "+++ exited with "), put_d(&t->s, status), put(&t->s, " +++");

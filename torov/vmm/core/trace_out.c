@@ -17,15 +17,19 @@
 #include <unistd.h>
 
 #define OUT_MOST (256u << 10)
+#define PROCESSES 1000 /* that are watched at once */
 #define SOON_MS 5 /* how late a line may be while the guest is busy */
 
-struct who { int tid, pid; int16_t nr; bool in_call, named; uint64_t began; };
+struct who { int tid, pid; bool in_call; char *before; uint32_t nbefore, room; uint64_t began; };
+struct process { int pid, fd; };
 struct out {
     struct trace_ring *r;
     struct trace_options o;
     int file;
     struct who *who;
     int nwho, room;
+    struct process process[PROCESSES];
+    int nprocess;
     int open;       /* tid of the call whose line has begun; 0: none */
     size_t line;    /* where it begins in text, while all of it is still there */
     bool whole;
@@ -73,12 +77,12 @@ static struct who *who(struct out *o, const struct trace_record *h) {
         if (!more) { o->room = o->nwho; return &o->who[0]; }
         o->who = more;
     }
-    o->who[o->nwho] = (struct who){.tid = h->tid, .pid = h->pid, .nr = -1};
+    o->who[o->nwho] = (struct who){.tid = h->tid, .pid = h->pid};
     return &o->who[o->nwho++];
 }
 static void forget(struct out *o, int tid) {
     for (int i = 0; i < o->nwho; i++)
-        if (o->who[i].tid == tid) { o->who[i] = o->who[--o->nwho]; return; }
+        if (o->who[i].tid == tid) { free(o->who[i].before), o->who[i] = o->who[--o->nwho]; return; }
 }
 
 static const char *name_of(const struct trace_record *h) {
@@ -86,6 +90,18 @@ static const char *name_of(const struct trace_record *h) {
     if (h->nr >= 0 && h->nr < 511 && tv_calls[h->nr].serve) return call_name(h->nr);
     snprintf(room, sizeof room, "syscall_%#llx", (unsigned long long)h->number);
     return room;
+}
+
+/* The first part of a call's arguments, for formats that write it when it has returned. */
+static void remember(struct who *w, const struct trace_record *h, const char *text) {
+    if (h->text > w->room) {
+        char *more = realloc(w->before, h->text);
+        if (!more) return;
+        w->before = more, w->room = h->text;
+    }
+    if (h->text) memcpy(w->before, text, h->text);
+    w->nbefore = h->text;
+    w->in_call = true, w->began = h->when;
 }
 
 /* Arguments with what stands between them; in JSON, the text is escaped and each is a string. */
@@ -132,20 +148,19 @@ static void interrupt_line(struct out *o) {
 }
 
 static void text_record(struct out *o, const struct trace_record *h, const char *text) {
-    struct who *w = who(o, h);
     size_t part = h->text;
+    who(o, h);
     switch (h->kind) {
     case TRACE_BEFORE:
         interrupt_line(o);
         leader(o, h);
         say(o, name_of(h)), say(o, "(");
         args(o, text, h->text, ", ", false);
-        w->in_call = true, w->nr = h->nr;
         o->open = h->tid;
         break;
     case TRACE_AFTER:
         part = before_result(text, h->text);
-        if (h->marks & TRACE_DROP && o->open == h->tid && o->whole) { o->n = o->line, o->open = 0, w->in_call = false; break; }
+        if (h->marks & TRACE_DROP && o->open == h->tid && o->whole) { o->n = o->line, o->open = 0; break; }
         if (o->open != h->tid) {
             interrupt_line(o);
             leader(o, h);
@@ -159,7 +174,7 @@ static void text_record(struct out *o, const struct trace_record *h, const char 
         if (part < h->text) say_n(o, text + part + 1, h->text - part - 1);
         if (o->o.durations) sayf(o, " <%llu.%06llu>", (unsigned long long)h->took / 1000000000, (unsigned long long)h->took / 1000 % 1000000);
         say(o, "\n");
-        o->open = 0, w->in_call = false;
+        o->open = 0;
         break;
     case TRACE_NEW:
         if (!o->o.pid_prefix && o->o.quiet < 1) interrupt_line(o), sayf(o, "torov: Process %d attached\n", h->tid);
@@ -181,19 +196,16 @@ static void json_quoted(struct out *o, const char *text, size_t n) {
 }
 static void json_record(struct out *o, const struct trace_record *h, const char *text) {
     struct who *w = who(o, h);
-    static char begun[SHOW_MOST];
     size_t part;
-    if (h->kind == TRACE_NEW) return;
-    if (h->kind != TRACE_AFTER || h->marks & TRACE_DROP) {
-        if (h->kind == TRACE_BEFORE) { w->in_call = true, w->nr = h->nr; return; }
-        if (h->marks & TRACE_DROP) return;
-    }
-    (void)begun;
+    if (h->kind == TRACE_BEFORE) remember(w, h, text);
+    if (h->kind == TRACE_NEW || h->kind == TRACE_BEFORE) return;
+    if (h->marks & TRACE_DROP) { w->in_call = false; return; }
+    if (!w->in_call) w->nbefore = 0;
     sayf(o, "{\"time\": %llu.%09llu, \"pid\": %d, \"tid\": %d", (unsigned long long)h->when / 1000000000, (unsigned long long)h->when % 1000000000, h->pid, h->tid);
     if (h->kind == TRACE_AFTER) {
         part = before_result(text, h->text);
         sayf(o, ", \"call\": \"%s\", \"args\": [", name_of(h));
-        if (part) say(o, "\""), args(o, text, part, "\", \"", true), say(o, "\"");
+        if (part || w->nbefore) say(o, "\""), args(o, w->before, w->nbefore, "\", \"", true), args(o, text, part, "\", \"", true), say(o, "\"");
         say(o, "], \"result\": "), json_quoted(o, text + part + (part < h->text), part < h->text ? h->text - part - 1 : 0);
         bool returned = part + 1 < h->text && text[part + 1] != '?';
         if (!returned) say(o, ", \"return\": null");
@@ -227,12 +239,14 @@ static void event(struct out *o, const struct trace_record *h, const char *name,
 static void perfetto_record(struct out *o, const struct trace_record *h, const char *text) {
     struct who *w = who(o, h);
     size_t part = before_result(text, h->text);
-    if (h->kind == TRACE_BEFORE || h->marks & TRACE_DROP) { w->in_call = h->kind == TRACE_BEFORE, w->nr = h->nr; return; }
+    if (h->kind == TRACE_BEFORE) { remember(w, h, text); return; }
+    if (h->marks & TRACE_DROP) { w->in_call = false; return; }
+    if (!w->in_call) w->nbefore = 0;
     if (h->kind == TRACE_AFTER) {
         const char *name = name_of(h);
         event(o, h, name, strlen(name), "X");
         sayf(o, ", \"dur\": %llu.%03llu, \"args\": {\"args\": ", (unsigned long long)h->took / 1000, (unsigned long long)h->took % 1000);
-        json_quoted(o, text, part);
+        say(o, "\""), args(o, w->before, w->nbefore, ", ", true), args(o, text, part, ", ", true), say(o, "\"");
         say(o, ", \"result\": "), json_quoted(o, text + part + (part < h->text), part < h->text ? h->text - part - 1 : 0), say(o, "}}");
         w->in_call = false;
     } else if (h->kind == TRACE_NEW) {
@@ -250,14 +264,18 @@ static int slower(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 static void table(struct out *o) {
-    static const char rule[] = "------ ----------- ----------- --------- --------- ----------------\n";
+    static const char dashes[] = "-------------------------------------------------";
+    char rule[128];
     unsigned order[512], n = 0;
+    int wide = 16;
     uint64_t ns = 0, calls = 0, errors = 0;
     for (unsigned i = 0; i < 512; i++) {
         if (!o->r->count[i].calls) continue;
         order[n++] = i;
+        if ((int)strlen(call_name((int)i)) + 1 > wide) wide = (int)strlen(call_name((int)i)) + 1;
         ns += o->r->count[i].ns, calls += o->r->count[i].calls, errors += o->r->count[i].errors;
     }
+    snprintf(rule, sizeof rule, "------ ----------- ----------- --------- --------- %.*s\n", wide, dashes);
     sorted = o->r;
     qsort(order, n, sizeof *order, slower);
     say(o, "% time     seconds  usecs/call     calls    errors syscall\n"), say(o, rule);
@@ -281,6 +299,32 @@ static void close_out(struct out *o) {
     flush(o);
 }
 
+static void record(struct out *o, struct trace_record *h, const char *text) {
+    const struct who *w = o->o.format == TV_TRACE_TEXT ? NULL : who(o, h);
+    if (h->kind == TRACE_AFTER && h->nr == 59 && w && w->in_call && !h->took) { /* exec(2) began in the program before */
+        h->took = h->when - w->began;
+        h->when = w->began;
+    }
+    if (o->closed && o->o.format == TV_TRACE_PERFETTO) return; /* what the guest left behind: the array is closed */
+    if (o->o.format == TV_TRACE_JSON) json_record(o, h, text);
+    else if (o->o.format == TV_TRACE_PERFETTO) perfetto_record(o, h, text);
+    else text_record(o, h, text);
+}
+
+/* A process that has ended without a word of its own: what it was at, and its threads. */
+static void vanished(struct out *o, int pid) {
+    static const char killed[] = "+++ killed by SIGKILL +++";
+    for (int i = 0; i < o->nwho;) {
+        if (o->who[i].pid != pid || o->o.counts == 1) { i++; continue; }
+        struct trace_record h = {.kind = TRACE_GONE, .nr = -1, .pid = pid, .tid = o->who[i].tid, .ret = -SIGKILL, .text = sizeof killed - 1};
+        struct timespec t;
+        clock_gettime(CLOCK_REALTIME, &t);
+        h.when = (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+        record(o, &h, killed); /* forgets it */
+        if (i < o->nwho && o->who[i].tid == h.tid) i++;
+    }
+}
+
 /* The ring is written by processes that a guest may have broken into: nothing in it is believed. */
 static bool take(struct out *o) {
     static char text[SHOW_MOST + 8];
@@ -295,10 +339,7 @@ static bool take(struct out *o) {
         memcpy(text, r->data + pos, first);
         memcpy(text + first, r->data, h.text - first);
         if (h.nr < -1 || h.nr > 511) h.nr = 511;
-        if (o->closed && o->o.format == TV_TRACE_PERFETTO) { } /* what the guest left behind: the array is closed */
-        else if (o->o.format == TV_TRACE_JSON) json_record(o, &h, text);
-        else if (o->o.format == TV_TRACE_PERFETTO) perfetto_record(o, &h, text);
-        else text_record(o, &h, text);
+        record(o, &h, text);
         tail += h.size;
         any = true;
         if (o->n > OUT_MOST) {
@@ -326,8 +367,18 @@ static void answer(int sock, char what, int fd) {
     if (sendmsg(sock, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return;
 }
 
+static ssize_t hear(int sock, char word[8], int *fd) {
+    char control[CMSG_SPACE(sizeof *fd)];
+    struct iovec iov = {word, 8};
+    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    ssize_t n = recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+    if (c && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof *fd)) memcpy(fd, CMSG_DATA(c), sizeof *fd);
+    return n;
+}
+
 static void __attribute__((noreturn)) writer(int sock, int memory, struct out *o) {
-    char word[8];
+    char word[8] = "";
     sigset_t all;
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, NULL); /* a terminal's signals are for the guest */
@@ -345,18 +396,39 @@ static void __attribute__((noreturn)) writer(int sock, int memory, struct out *o
             __atomic_store_n(&o->r->asleep, 1, __ATOMIC_SEQ_CST);
             wait = __atomic_load_n(&o->r->head, __ATOMIC_SEQ_CST) == o->r->tail ? -1 : 0;
         }
-        struct pollfd p = {sock, POLLIN, 0};
-        if (poll(&p, 1, wait) <= 0) continue;
-        ssize_t n = recv(sock, word, sizeof word, MSG_DONTWAIT);
+        static struct pollfd p[1 + PROCESSES];
+        int np = o->nprocess, fd = -1, pid;
+        p[0] = (struct pollfd){sock, POLLIN, 0};
+        for (int i = 0; i < np; i++) p[1 + i] = (struct pollfd){o->process[i].fd, POLLIN, 0};
+        if (poll(p, (nfds_t)np + 1, wait) <= 0) continue;
+        for (int i = np; i-- > 0;) {
+            if (!p[1 + i].revents) continue;
+            pid = o->process[i].pid;
+            close(o->process[i].fd);
+            o->process[i] = o->process[--o->nprocess];
+            take(o);
+            vanished(o, pid);
+            idle = 0;
+        }
+        if (!p[0].revents) continue;
+        ssize_t n = hear(sock, word, &fd);
         if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (n <= 0) break;
         __atomic_store_n(&o->r->asleep, 0, __ATOMIC_SEQ_CST);
         idle = 0;
+        memcpy(&pid, word + 1, 4);
+        if (*word == 'p' && fd >= 0 && o->nprocess < PROCESSES) o->process[o->nprocess++] = (struct process){pid, fd};
+        else if (fd >= 0) close(fd);
         if (*word == 'm') answer(sock, 'm', memory);
         if (*word == 'e') take(o), close_out(o), answer(sock, (char)o->r->error, -1);
     }
     take(o);
-    if (!o->closed) close_out(o);
+    while (o->nprocess > 0) { /* its descriptors are closed before its end is told */
+        struct process *last = &o->process[--o->nprocess];
+        poll(&(struct pollfd){last->fd, POLLIN, 0}, 1, 1000);
+        vanished(o, last->pid);
+    }
+    close_out(o);
     o->r->gone = 1;
     for (;;) sys6(231, 0, 0, 0, 0, 0, 0);
 }

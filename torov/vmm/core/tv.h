@@ -130,7 +130,8 @@ struct tv_thread {
     struct tv_clone *start;     /* until the thread runs */
     uint64_t budget;            /* bytes that a call may write, plus 1; 0: any */
     struct trace_thread *trace; /* trace.c; or NULL */
-    bool refused;               /* the policy has answered the call that is traced */
+    bool untraced;              /* -f was not given, and it is not the first thread */
+    const char *refused;        /* the policy has answered the call that is traced: its rule, or "" */
     struct tv_perf *perf;       /* perf.c; or NULL */
     struct held *held;          /* policy.h: what a rule with conditions has read of the call that is served; or NULL */
     bool stop;                  /* stands still as soon as it can: pause.c */

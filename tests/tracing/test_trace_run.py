@@ -1,0 +1,135 @@
+"""A trace where things go wrong or are confined: jails, policies, signals that kill, files that cannot be written."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support import Compiler
+from traced import ROOT, build, run, torov
+
+EXEC = [sys.executable, "-m", "torov", "exec", "--quiet"]
+
+
+@pytest.mark.parametrize("more", [["--jail"], ["--policy", "p.json"], ["--policy", "p.json", "--jail"]], ids=" ".join)
+def test_a_confined_family_is_traced(cc: Compiler, tmp_path: Path, more: list[str]) -> None:
+    """Forks, execs and threads, under the monitor's own filters."""
+    (tmp_path / "p.json").write_text(json.dumps({"torov": 1, "default": "allow"}))
+    program = cc(
+        "#include <stdio.h>\n#include <sys/wait.h>\n#include <unistd.h>\n#include <pthread.h>\n"
+        "static void *run(void *a) { getppid(); return a; }\n"
+        "int main(void) { pthread_t t; int s; pthread_create(&t, 0, run, 0); pthread_join(t, 0);\n"
+        'if (!fork()) { execl("/bin/sh", "sh", "-c", "echo again; exit 3", (char *)0); _exit(9); } wait(&s); return s >> 8; }',
+        "dynamic",
+    )
+    done = run([*EXEC, *more, "--trace", "--trace-opts", "-y", "--trace-out", tmp_path / "out", program], tmp_path)
+    text = (tmp_path / "out").read_text()
+    assert (done.returncode, done.stdout) == (3, "again\n"), done.stderr
+    assert text.count("+++ exited with") == 3, text
+    assert re.search(r"^\d+ +execve\(.*; exit 3\"\], 0x\w+ /\* \d+ vars \*/( <unfinished|\) += 0$)", text, re.MULTILINE)
+    assert re.search(r"write\(1<[^>]+>, \"again\\n\", 6\) += 6", text)
+    assert len(set(re.findall(r"^\d+", text, re.MULTILINE))) == 3
+
+
+def test_a_policy_can_ask_for_a_trace(cc: Compiler, tmp_path: Path) -> None:
+    wanted = {"calls": ["openat", "@process"], "file": str(tmp_path / "out"), "format": "json"}
+    (tmp_path / "p.json").write_text(json.dumps({"torov": 1, "default": "allow", "trace": wanted}))
+    assert run([*EXEC, "--policy", "p.json", build(cc, "files")], tmp_path).returncode == 3
+    calls = {json.loads(line).get("call") for line in (tmp_path / "out").read_text().splitlines()}
+    assert {"openat", "execve"} <= calls
+    assert not calls & {"open", "read", "mkdir"}
+
+
+def test_what_a_policy_refuses_is_marked(cc: Compiler, tmp_path: Path) -> None:
+    rules = [{"calls": ["mkdir"], "action": {"errno": "EACCES"}, "comment": "no new places"}]
+    (tmp_path / "p.json").write_text(json.dumps({"torov": 1, "default": "allow", "rules": rules}))
+    run([*torov("-o", tmp_path / "out", "-e", "mkdir,mkdirat", "--policy", "p.json"), build(cc, "files")], tmp_path)
+    why = "(DENIED: p.json:1 rule 1 (no new places))"
+    assert f'mkdir("d", 0755)                        = -1 EACCES (Permission denied) {why}' in (tmp_path / "out").read_text()
+
+
+def test_a_killed_guest_loses_no_line(cc: Compiler, tmp_path: Path) -> None:
+    """SIGKILL of the monitor: what was done is in the file, and how it ended."""
+    program = cc(
+        "#include <sys/syscall.h>\n#include <unistd.h>\nint main(void) { for (int i = 0; i < 3000; i++) syscall(SYS_getppid);\n"
+        "write(1, \"x\", 1); pause(); return 0; }"
+    )
+    out = tmp_path / "out"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([*map(str, torov("-f", "-o", out)), program], stdout=subprocess.PIPE, env=env) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"x"
+        process.kill()
+    for _ in range(100):
+        if "+++" in out.read_text():
+            break
+        time.sleep(0.05)
+    rows = [line.split(None, 1)[1] for line in out.read_text().splitlines()]
+    assert sum(row.startswith("getppid(") for row in rows) == 3000
+    assert rows[-1] == "+++ killed by SIGKILL +++"
+    assert re.fullmatch(r"(pause\(|write\(1, \"x\", 1) <unfinished \.\.\.>", rows[-2]), rows[-3:]
+
+
+def test_a_default_action_that_ends_it_is_told(cc: Compiler, tmp_path: Path) -> None:
+    program = cc('#include <unistd.h>\nint main(void) { write(1, "x", 1); pause(); return 0; }')
+    out = tmp_path / "out"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([*map(str, torov("-o", out, "-e", "pause")), program], stdout=subprocess.PIPE, env=env) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"x"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+    text = re.sub(r"si_pid=\d+, si_uid=\d+", "FROM", out.read_text())
+    assert text.splitlines()[-2:] == ["--- SIGTERM {si_signo=SIGTERM, si_code=SI_USER, FROM} ---", "+++ killed by SIGTERM +++"]
+
+
+def test_a_child_that_ends_does_not_lengthen_a_sleep(cc: Compiler, tmp_path: Path) -> None:
+    program = cc(
+        "#include <stdio.h>\n#include <time.h>\n#include <unistd.h>\n"
+        "int main(void) { struct timespec a, b, t = {0, 500000000};\n"
+        "for (int i = 1; i < 5; i++) if (!fork()) { usleep(100000 * i); _exit(0); }\n"
+        "clock_gettime(CLOCK_MONOTONIC, &a); nanosleep(&t, 0); clock_gettime(CLOCK_MONOTONIC, &b);\n"
+        'printf("%d\\n", (int)((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000)); }'
+    )
+    done = run([*torov("-f", "-o", tmp_path / "out"), program], tmp_path)
+    assert 490 <= int(done.stdout) < 800
+    assert (tmp_path / "out").read_text().count("--- SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED") >= 1
+
+
+def test_a_trace_that_cannot_be_written_is_said(cc: Compiler, tmp_path: Path) -> None:
+    program = build(cc, "files")
+    done = run([*torov("-o", tmp_path / "none" / "out"), program], tmp_path)
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "the trace cannot be written: No such file or directory" in done.stderr
+    done = run([*torov("-o", "/dev/full"), program], tmp_path / "full")
+    assert done.returncode == 125
+    assert "/dev/full: the trace cannot be written: No space left on device" in done.stderr
+
+
+def test_nothing_of_a_trace_is_left(cc: Compiler, tmp_path: Path) -> None:
+    """The writer ends with the run, and the guest sees no descriptor more."""
+    program = cc('#include <dirent.h>\n#include <stdio.h>\nint main(void) { DIR *d = opendir("/proc/self/fd"); int n = 0;\n'
+                 'while (readdir(d)) n++; printf("%d\\n", n); }')  # fmt: skip
+    plain = run([*EXEC, program], tmp_path)
+    traced = run([*torov("-o", tmp_path / "out"), program], tmp_path)
+    assert traced.stdout == plain.stdout
+    for _ in range(100):
+        if not any(_writes_for(pid, tmp_path) for pid in os.listdir("/proc") if pid.isdigit()):
+            return
+        time.sleep(0.05)
+    raise AssertionError("a writer is left")
+
+
+def _writes_for(pid: str, where: Path) -> bool:
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+        return name == "torov-trace" and os.readlink(f"/proc/{pid}/cwd").startswith(str(where))
+    except OSError:  # it has ended meanwhile
+        return False
