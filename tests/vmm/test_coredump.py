@@ -233,6 +233,24 @@ def test_a_signal_from_outside(cc: Compiler, tmp_path: Path, sent: signal.Signal
     assert [frame[0] for frame in frames(gdb(program, tmp_path / "core", "bt"))][-2:] == ["pause", "main"]
 
 
+@pytest.mark.parametrize("around", [(), ("--policy", "p.json")])
+def test_a_guest_does_not_see_how(cc: Compiler, tmp_path: Path, around: tuple[str, ...]) -> None:
+    """What leads to core files and samples is no descriptor of the guest, nor of what it executes."""
+    program = build(cc, "dying", "glibc", "-g", "-pthread")
+    (tmp_path / "p.json").write_text(POLICY)
+    plain = die(program, tmp_path, "descriptors", options=around)
+    assert plain.status == 0 and plain.out.split()[:3] == ["0", "1", "2"], plain.err
+    for option in ("--core", "--perf=p"):
+        ran = die(program, tmp_path, "descriptors", options=("--quiet", option, *around))
+        assert (ran.status, ran.out) == (plain.status, plain.out)
+
+
+def test_not_without_end(cc: Compiler, tmp_path: Path) -> None:
+    ran = die(build(cc, "dying", "glibc", "-g", "-pthread"), tmp_path, "many", options=("--core", "--jail"))
+    assert ran.status == 0 and ran.err.count("core dumped to") == 64 and ran.err.count("no core file: EDQUOT") == 6
+    assert len(list(tmp_path.glob("core.*"))) == 64
+
+
 def test_no_file(cc: Compiler, tmp_path: Path) -> None:
     program = build(cc, "dying", "glibc", "-g", "-pthread")
     ran = die(program, tmp_path, "crash", options=("--core=no/where/core",))

@@ -1,4 +1,5 @@
 /* Ways to die, with threads that wait and registers that are known: what a core file shows. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,21 @@ int main(int argc, char **argv) {
     if (!strcmp(how, "nowhere")) return ((int (*)(void))0)();
     if (!strcmp(how, "divide")) { volatile int zero = 0, one = 1; one /= zero; return one; }
     if (!strcmp(how, "read-only")) return middle((int *)"text");
+    if (!strcmp(how, "descriptors")) {
+        for (int fd = 0; fd < 20000; fd++)
+            if (fcntl(fd, F_GETFD) >= 0) printf("%d\n", fd);
+        fflush(stdout);
+        execl("/bin/ls", "ls", "/proc/self/fd", NULL);
+    }
+    if (!strcmp(how, "many")) {
+        for (int i = 0; i < 70; i++) {
+            int status;
+            pid_t pid = fork();
+            if (!pid) abort();
+            waitpid(pid, &status, 0);
+        }
+        return 0;
+    }
     if (!strcmp(how, "waits")) { puts("ready"); fflush(stdout); pause(); }
     if (!strcmp(how, "limit")) {
         struct rlimit l = {strtoul(argv[2], NULL, 0), RLIM_INFINITY};

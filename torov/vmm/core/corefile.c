@@ -15,6 +15,7 @@
 
 struct piece { uint64_t offset; uint32_t size, op; int32_t pid; uint32_t pad; };
 enum { PIECE_DATA = 1, PIECE_END = 2 };
+#define FILES_MOST 64 /* of one run: a guest can make processes that die for ever */
 struct answer { int32_t err; uint32_t pad; char name[256]; };
 
 /* core(5): %p the process, %% a percent sign. */
@@ -59,13 +60,14 @@ static void write_at(struct core_file *f, const char *data, uint64_t n, uint64_t
 /* One core file, as one process of the guest sends it. It is as hostile as that: what it decides is the contents. */
 static void serve(int sock, int dir, const char *pattern) {
     static struct { struct piece p; char data[CORE_PIECE]; } in;
+    static unsigned made;
     struct core_file f = {.fd = -1};
     struct answer a = {.err = EPROTO};
     struct timeval patience = {30, 0};
     setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     for (ssize_t n; (n = recv(sock, &in, sizeof in, 0)) >= (ssize_t)sizeof in.p;) {
         if (in.p.size != n - (ssize_t)sizeof in.p || in.p.offset > 1ull << 60) break;
-        if (f.fd < 0 && (a.err = -make(&f, dir, pattern, in.p.pid))) break;
+        if (f.fd < 0 && (a.err = made++ < FILES_MOST ? -make(&f, dir, pattern, in.p.pid) : EDQUOT)) break;
         if (in.p.op == PIECE_DATA) { write_at(&f, in.data, in.p.size, in.p.offset); continue; }
         a.err = whole(&f, in.p.offset);
         f.fd = -1;
