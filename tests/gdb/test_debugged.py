@@ -144,3 +144,28 @@ def test_detach(cc: Compiler, tmp_path: Path) -> None:
 def test_kill(cc: Compiler, tmp_path: Path) -> None:
     ran = debugged(tmp_path, built(cc, "plain"), ["break leaf", "continue", "kill"])
     assert (ran.out, ran.status) == ("", 137)
+
+
+def test_a_watchpoint_among_threads(cc: Compiler, tmp_path: Path) -> None:
+    """Four threads write to the page; the three writes to the word are told, each of them once."""
+    commands = ["watch page.watched", *["continue", "print page.watched", "backtrace 1"] * 3, "delete", "continue"]
+    ran = debugged(tmp_path, built(cc, "busy"), commands)
+    assert re.findall(r"^\$\d+ = (\d+)$", ran.said, re.M) == ["99", "199", "299"], ran.whole
+    assert len(re.findall(r"^#0  .*mark \(n=", ran.said, re.M)) == 3
+    assert (ran.out, ran.status) == ("299 300 300\n", 0)
+
+
+def test_stepping_while_threads_come_and_go(cc: Compiler, tmp_path: Path) -> None:
+    """Signals arrive all the while; a thread that ends under a step does not leave gdb waiting."""
+    commands = ["tbreak brief", "continue", *["step"] * 4, "tbreak brief", "continue", "set scheduler-locking on", *["stepi"] * 5,
+                "set scheduler-locking off", "continue"]  # fmt: skip
+    ran = debugged(tmp_path, built(cc, "busy"), commands)
+    assert "brief (arg=0x0)" in ran.said and (ran.out, ran.status) == ("299 300 300\n", 0), ran.whole
+
+
+def test_a_thread_that_ends_alone_under_a_step(cc: Compiler, tmp_path: Path) -> None:
+    commands = ["break brief", "continue", "delete", "set scheduler-locking on", "continue", "info threads"]
+    commands += ["set scheduler-locking off", "thread 1", "continue"]
+    ran = debugged(tmp_path, built(cc, "busy"), commands)
+    assert "No unwaited-for children left" in ran.said or "thread exited" in ran.said.lower(), ran.whole
+    assert (ran.out, ran.status) == ("299 300 300\n", 0), ran.whole

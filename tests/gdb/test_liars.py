@@ -194,3 +194,30 @@ def test_packets_that_let_it_run(cc: Compiler, tmp_path: Path) -> None:
     assert not guest.log.exists(), guest.log.read_text()
     guest.process.kill()
     guest.process.communicate()
+
+
+@pytest.mark.parametrize("moment", ["before a client", "at a breakpoint", "while it runs"])
+def test_the_server_dies(cc: Compiler, tmp_path: Path, moment: str) -> None:
+    """The guest goes on, without breakpoints."""
+    guest = Guest(tmp_path, built(cc, "plain"))
+    server = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal() and _serves(entry, guest.place)]
+    server.remove(guest.process.pid) if guest.process.pid in server else None
+    assert len(server) == 1
+    if moment != "before a client":
+        client = guest.client()
+        symbols = subprocess.run(["nm", built(cc, "plain")], capture_output=True, text=True, check=True).stdout
+        leaf = int(next(line.split()[0] for line in symbols.splitlines() if line.endswith(" leaf")), 16)
+        assert client.ask(b"Z0,%x,1" % leaf) == b"OK"
+        client.sock.sendall(frame(b"vCont;c"))
+        assert client.answer().startswith(b"T05")
+        if moment == "while it runs":
+            client.sock.sendall(frame(b"vCont;s"))
+    os.kill(server[0], 9)
+    guest.ends(b"out\n", 3)
+
+
+def _serves(entry: Path, place: Path) -> bool:
+    try:
+        return str(place).encode() in (entry / "cmdline").read_bytes()
+    except OSError:
+        return False

@@ -353,5 +353,5 @@ void tv_dispatch(struct tv_vm *vm, gva site) {
     if (__builtin_expect(traced, 0)) trace_after(vm, nr, ret);
     if (t->raw_regs) t->raw_regs = false;
     else answer(t, ret);
-    if (__builtin_expect(vm->attend, 0) && !t->restart) debug_returned(vm, nr);
+    if (__builtin_expect(vm->attend, 0)) debug_returned(vm, nr);
 }

@@ -40,7 +40,7 @@ static struct tv_proc *proc_of(struct tv_vm *vm, int pid) {
 
 static int64_t get_regs(struct tv_thread *t, uint8_t *data, size_t *size) {
     uint64_t features;
-    if (!t || !t->parked || !t->saved) return t ? -EBUSY : -ESRCH;
+    if (!t || !t->parked || t->parked == THREAD_ASIDE || !t->saved) return t ? -EBUSY : -ESRCH;
     struct debug_regs r = {.regs = *t->cpu->regs, .fs = t->saved->fs, .gs = t->saved->gs, .orig_rax = t->saved->orig_rax, .size = cpu_xsave_size(&features)};
     r.regs.rflags &= ~0x3000ull; /* of the SVM lane */
     memcpy(data, &r, sizeof r);
@@ -80,7 +80,7 @@ static int64_t set_regs(struct tv_thread *t, const uint8_t *data, size_t size) {
 }
 
 static int64_t siginfo(struct tv_thread *t, const uint8_t *in, size_t n, uint8_t *out, size_t *size) {
-    if (!t || !t->parked || !t->saved) return t ? -EBUSY : -ESRCH;
+    if (!t || !t->parked || t->parked == THREAD_ASIDE || !t->saved) return t ? -EBUSY : -ESRCH;
     if (n >= sizeof t->saved->info) memcpy(&t->saved->info, in, sizeof t->saved->info);
     memcpy(out, &t->saved->info, *size = sizeof t->saved->info);
     return 0;

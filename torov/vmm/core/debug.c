@@ -66,18 +66,21 @@ static bool caught(const struct tv_debug *d, uint64_t nr) { return d && d->catch
 bool debug_call(struct tv_vm *vm) {
     struct tv_regs *r = tv_me->cpu->regs;
     uint64_t nr = (uint32_t)r->rax, rip = r->rip;
+    tv_me->in_call = true;
     if (!caught(vm->debug, nr) || !own(tv_me)) return true;
     r->rax = (uint64_t)-ENOSYS;
     debug_tell(vm, DEBUG_ENTRY, nr, 0, NULL);
     tv_me->attention = 0; /* or the call would not begin */
     if (tv_me->stop || tv_me->noted) tv_me->attention = 1;
-    if (r->rip != rip || (uint32_t)tv_me->saved->orig_rax == ~0u) return false;
+    if (r->rip != rip || (uint32_t)tv_me->saved->orig_rax == ~0u) return tv_me->in_call = false;
     r->rax = tv_me->saved->orig_rax;
     return true;
 }
 
 void debug_returned(struct tv_vm *vm, uint64_t nr) {
     struct tv_saved *s = tv_me->saved;
+    if (vm->debug) debug_aside(vm);
+    if (tv_me->restart) return;
     if (caught(vm->debug, nr)) debug_tell(vm, DEBUG_RETURN, nr, 0, NULL);
     if (s && (s->step || s->signal)) tv_me->attention = 1;
 }
@@ -140,6 +143,7 @@ static void step(struct tv_vm *vm, struct tv_saved *s) {
 void debug_attend(struct tv_vm *vm) {
     struct tv_thread *t = tv_me;
     debug_asked(vm);
+    if (vm->debug) debug_aside(vm);
     if (t->stop) thread_park(vm);
     struct tv_saved *s = t->saved;
     while (vm->debug && s && !proc_ended(t->proc) && !t->gone) {
@@ -159,10 +163,12 @@ void debug_attend(struct tv_vm *vm) {
         if (t->attention || t->restart || t->stop) { t->attention = 1; return; }
         step(vm, s);
     }
-    if (t->gone && s && s->step && vm->debug) {
-        struct debug_msg m = {.op = DEBUG_GONE, .pid = t->proc->pid, .tid = t->tid};
-        debug_event(vm, &m, NULL, 0);
-    }
+}
+
+/* tv_me has ended by itself: if no other runs, the debugger would wait for ever. */
+void debug_gone(struct tv_vm *vm) {
+    struct debug_msg m = {.op = DEBUG_GONE, .pid = tv_me->proc->pid, .tid = tv_me->tid};
+    if (debug_on(vm, tv_me->proc)) debug_event(vm, &m, NULL, 0);
 }
 
 /* The thread waits for the process that shares its memory, which waits for the debugger. */

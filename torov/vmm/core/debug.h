@@ -75,7 +75,9 @@ struct tv_debug {
     struct breakpoint *bp;
     size_t nbp, bp_room;
     struct watchpoint watch[WATCHES];
-    int nwatch, lifted;   /* lifted: threads that make their access now */
+    int nwatch;
+    int lifted;           /* how deep `alone` is in an access to a watched page */
+    struct tv_thread *alone; /* while no other thread runs in the guest; under vm->lock */
 };
 
 /* watch.c; what changes memory takes vm->mm itself */

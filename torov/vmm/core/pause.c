@@ -50,6 +50,7 @@ void thread_park(struct tv_vm *vm) {
     save(t);
     pthread_mutex_lock(&vm->lock);
     t->parked = THREAD_PARKED;
+    if (vm->debug) debug_yield(vm);
     pthread_cond_broadcast(&vm->changed);
     while (t->stop && !t->proc->end.kind) pthread_cond_wait(&vm->changed, &vm->lock);
     t->parked = 0;
@@ -57,11 +58,19 @@ void thread_park(struct tv_vm *vm) {
     restore(t);
 }
 
-static bool runs(const struct tv_thread *t) { return t != tv_me && t->tid && !t->gone && !t->parked && !t->proc->end.kind; }
+bool thread_runs(const struct tv_thread *t) { return t != tv_me && t->tid && !t->gone && !t->parked && !t->proc->end.kind; }
+
+/* Something changes, or 20 ms. Under vm->lock. */
+void thread_await(struct tv_vm *vm) {
+    struct timespec at;
+    clock_gettime(CLOCK_REALTIME, &at);
+    at.tv_nsec += 20000000;
+    if (at.tv_nsec >= 1000000000) { at.tv_nsec -= 1000000000; at.tv_sec++; }
+    pthread_cond_timedwait(&vm->changed, &vm->lock, &at);
+}
 
 int vm_pause(struct tv_vm *vm) {
     uint64_t until = tv_now() + PATIENCE;
-    struct timespec at;
     int left;
     pthread_mutex_lock(&vm->lock);
     vm->hold = vm->attend = true;
@@ -69,13 +78,10 @@ int vm_pause(struct tv_vm *vm) {
         left = 0;
         for (struct tv_thread *t = thread_after(vm, NULL); t; t = thread_after(vm, t)) {
             t->stop = true;
-            if (runs(t)) left++, sig_kick(t);
+            if (thread_runs(t) || t->parked == THREAD_ASIDE) left++, sig_kick(t);
         }
         if (!left || tv_now() > until) break;
-        clock_gettime(CLOCK_REALTIME, &at);
-        at.tv_nsec += 20000000;
-        if (at.tv_nsec >= 1000000000) { at.tv_nsec -= 1000000000; at.tv_sec++; }
-        pthread_cond_timedwait(&vm->changed, &vm->lock, &at);
+        thread_await(vm);
     }
     pthread_mutex_unlock(&vm->lock);
     return left;

@@ -17,7 +17,7 @@ struct tv_thread *thread_new(struct tv_vm *vm, struct tv_proc *proc) {
     t->vm = vm;
     t->proc = proc;
     t->stop = vm->hold;
-    t->attention = vm->hold;
+    t->attention = vm->attend; /* it looks at once */
     return t;
 }
 
@@ -167,6 +167,7 @@ void thread_loop(struct tv_vm *vm) {
         if (t == t->proc->threads && __atomic_load_n(&vm->notices, __ATOMIC_RELAXED)) return;
     }
     perf_leave(vm);
+    if (t->gone && vm->debug) debug_gone(vm);
     if (t->gone) return;
     dump_leave(vm);
     robust(vm); /* exit_group(2) or a signal: every thread leaves its locks */

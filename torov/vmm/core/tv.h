@@ -136,9 +136,10 @@ struct tv_thread {
     struct held *held;          /* policy.h: what a rule with conditions has read of the call that is served; or NULL */
     bool stop;                  /* stands still as soon as it can: pause.c */
     int parked;                 /* THREAD_*, or 0: it runs, or is on its way */
+    bool in_call;               /* where somebody debugs: not in the guest, and it looks before it goes there (debug_aside()) */
     struct tv_saved *saved;     /* once it has stood still */
 };
-enum { THREAD_PARKED = 1, THREAD_HELD = 2 /* waits for the end of a vfork: comes to a stop behind the call */ };
+enum { THREAD_PARKED = 1, THREAD_ASIDE = 3, THREAD_HELD = 2 /* waits for the end of a vfork: comes to a stop behind the call */ };
 
 /* What a thread that stands still has besides *cpu->regs, and what a debugger wants of it. */
 struct tv_saved {
@@ -432,6 +433,8 @@ int frame_push(struct tv_vm *vm, const struct tv_sigaction *act, const siginfo_t
 int vm_pause(struct tv_vm *vm);
 void vm_resume(struct tv_vm *vm);
 struct tv_thread *thread_after(struct tv_vm *vm, const struct tv_thread *t); /* all threads: for (t = thread_after(vm, NULL); t; t = ...) */
+bool thread_runs(const struct tv_thread *t); /* another one that does not stand still; under vm->lock */
+void thread_await(struct tv_vm *vm);
 void thread_park(struct tv_vm *vm); /* tv_me, while its stop is set */
 void thread_held(struct tv_vm *vm, bool held);
 
@@ -446,6 +449,9 @@ bool debug_call(struct tv_vm *vm);
 void debug_returned(struct tv_vm *vm, uint64_t nr);
 bool debug_trap(struct tv_vm *vm);
 bool debug_fault(struct tv_vm *vm, gva addr, uint64_t error);
+void debug_aside(struct tv_vm *vm); /* tv_me waits while another thread is to run alone */
+void debug_yield(struct tv_vm *vm); /* tv_me stands still in the middle of what it does alone; under vm->lock */
+void debug_gone(struct tv_vm *vm);
 void debug_pages(struct tv_vm *vm, gva start, gva end);
 void debug_fork(struct tv_vm *vm, pid_t pid);
 void debug_forked(struct tv_vm *vm);

@@ -124,9 +124,9 @@ static void forget(struct tv_vm *vm, gva page, int prot) {
 }
 
 /* The rights that watched pages in [start, end) have for the guest. Under vm->mm. */
-void debug_pages(struct tv_vm *vm, gva start, gva end) {
+static void restrict_pages(struct tv_vm *vm, gva start, gva end) {
     struct tv_debug *d = vm->debug;
-    for (int i = 0; !d->lifted && i < d->nwatch; i++) {
+    for (int i = 0; i < d->nwatch; i++) {
         const struct watchpoint *w = &d->watch[i];
         for (gva page = PG_DOWN(w->at); page < w->at + w->len; page += PG) {
             struct tv_vma *v = page >= PG_DOWN(start) && page < end ? vma_find(&vm->mem, page) : NULL;
@@ -140,7 +140,12 @@ void debug_pages(struct tv_vm *vm, gva start, gva end) {
     }
 }
 
-static void enforce(struct tv_vm *vm) { debug_pages(vm, 0, ~0ull); }
+static void enforce(struct tv_vm *vm) { restrict_pages(vm, 0, ~0ull); }
+
+/* Rights were given to the pages: not to those, unless it is for the one access. */
+void debug_pages(struct tv_vm *vm, gva start, gva end) {
+    if (!vm->debug->lifted) restrict_pages(vm, start, end);
+}
 
 static void give_back(struct tv_vm *vm, const struct watchpoint *w) {
     for (gva page = PG_DOWN(w->at); page < w->at + w->len; page += PG) {
@@ -186,28 +191,76 @@ static struct watchpoint *hit(struct tv_vm *vm, gva addr, bool write) {
     return found;
 }
 
+/* While one thread makes an access with the right given back, no other is in the guest: what it did there would not be seen. Threads
+ * in a call are left in it, and look when they come back. */
+static void alone(struct tv_vm *vm) {
+    struct tv_debug *d = vm->debug;
+    uint64_t until = tv_now() + 3000000000ull;
+    for (bool mine = false; !mine;) {
+        debug_aside(vm);
+        pthread_mutex_lock(&vm->lock);
+        mine = !d->alone || d->alone == tv_me || tv_me->proc->end.kind; /* or it was taken in between */
+        if (!mine) pthread_mutex_unlock(&vm->lock);
+    }
+    d->alone = tv_me;
+    d->lifted++;
+    for (int left = 1; left && tv_now() < until;) {
+        left = 0;
+        for (struct tv_thread *t = thread_after(vm, NULL); t; t = thread_after(vm, t))
+            if (thread_runs(t) && !t->in_call) left++, sig_kick(t);
+        if (left) thread_await(vm);
+    }
+    pthread_mutex_unlock(&vm->lock);
+}
+
+void debug_yield(struct tv_vm *vm) {
+    if (vm->debug->alone == tv_me) vm->debug->alone = NULL;
+}
+
+static void together(struct tv_vm *vm) {
+    pthread_mutex_lock(&vm->lock);
+    vm->debug->lifted--;
+    if (!vm->debug->lifted) debug_yield(vm);
+    pthread_cond_broadcast(&vm->changed);
+    pthread_mutex_unlock(&vm->lock);
+}
+
+void debug_aside(struct tv_vm *vm) {
+    struct tv_debug *d = vm->debug;
+    struct tv_thread *t = tv_me;
+    pthread_mutex_lock(&vm->lock);
+    while (d->alone && d->alone != t && !t->proc->end.kind) {
+        t->parked = THREAD_ASIDE;
+        pthread_cond_broadcast(&vm->changed);
+        pthread_cond_wait(&vm->changed, &vm->lock);
+    }
+    t->parked = 0;
+    t->in_call = false;
+    pthread_mutex_unlock(&vm->lock);
+}
+
 /* A fault of tv_me: is it a watchpoint's? Then its instruction is made, and the fault is over. */
 bool debug_fault(struct tv_vm *vm, gva addr, uint64_t error) {
     struct tv_debug *d = vm->debug;
     struct tv_thread *t = tv_me;
-    bool watched = false, done = false;
+    bool watched = false, made = false;
     pthread_mutex_lock(&vm->mm);
     for (int i = 0; i < d->nwatch; i++) watched |= PG_DOWN(addr) >= PG_DOWN(d->watch[i].at) && addr < PG_UP(d->watch[i].at + d->watch[i].len);
-    if (watched) {
-        d->lifted++;
-        done = mem_fault(vm, addr, error) == FAULT_RETRY; /* else it is the guest's own fault */
-    }
     pthread_mutex_unlock(&vm->mm);
     if (!watched) return false;
-    bool made = false;
-    for (int i = 0; done && !made && i < 64 && !t->attention; i++) made = debug_one(vm); /* it may touch other pages for the first time */
+    alone(vm);
+    pthread_mutex_lock(&vm->mm);
+    bool ours = mem_fault(vm, addr, error) == FAULT_RETRY; /* else it is the guest's own fault */
+    pthread_mutex_unlock(&vm->mm);
+    for (int i = 0; ours && !made && i < 64 && !t->attention; i++) made = debug_one(vm); /* it may touch other pages for the first time */
     if (made && t->saved) t->saved->stepped = true;
     pthread_mutex_lock(&vm->mm);
-    struct watchpoint *found = done ? hit(vm, addr, error & 2) : NULL, it = found ? *found : (struct watchpoint){0};
-    if (!--d->lifted) enforce(vm);
+    struct watchpoint *found = made ? hit(vm, addr, error & 2) : NULL, it = found ? *found : (struct watchpoint){0};
+    if (d->lifted == 1) enforce(vm);
     pthread_mutex_unlock(&vm->mm);
+    together(vm);
     if (found) debug_tell(vm, DEBUG_WATCHED, (uint64_t)it.kind, it.at, NULL);
-    return done;
+    return ours;
 }
 
 void debug_clear(struct tv_vm *vm) {
