@@ -64,11 +64,17 @@ static void serve(int sock, int dir, const char *pattern) {
     struct core_file f = {.fd = -1};
     struct answer a = {.err = EPROTO};
     struct timeval patience = {30, 0};
+    bool begun = false;
     setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     for (ssize_t n; (n = recv(sock, &in, sizeof in, 0)) >= (ssize_t)sizeof in.p;) {
         if (in.p.size != n - (ssize_t)sizeof in.p || in.p.offset > 1ull << 60) break;
-        if (f.fd < 0 && (a.err = made++ < FILES_MOST ? -make(&f, dir, pattern, in.p.pid) : EDQUOT)) break;
-        if (in.p.op == PIECE_DATA) { write_at(&f, in.data, in.p.size, in.p.offset); continue; }
+        if (!begun) a.err = made++ < FILES_MOST ? -make(&f, dir, pattern, in.p.pid) : EDQUOT;
+        begun = true; /* all of it is read, even if it is refused: an answer before unread data would be lost */
+        if (in.p.op == PIECE_DATA) {
+            if (f.fd >= 0) write_at(&f, in.data, in.p.size, in.p.offset);
+            continue;
+        }
+        if (f.fd < 0) break;
         a.err = whole(&f, in.p.offset);
         f.fd = -1;
         memcpy(a.name, f.name, sizeof a.name);
