@@ -176,6 +176,12 @@ def test_in_a_jail(cc: Compiler, tmp_path: Path, kind: str, around: str) -> None
     assert [frame[0] for frame in frames(text)] == ["crash", "middle", "main"]
     assert len(re.findall(r"\(LWP \d+\)", text.split("Target Id")[1])) == 4 and '"far away"' in text
     assert core.stat().st_blocks * 512 < 4 << 20
+    mapped = gdb(program, core, "info proc mappings")
+    there = gdb(program, core, "info files")
+    (start, offset) = re.findall(rf"0x([0-9a-f]+) +0x[0-9a-f]+ +0x[0-9a-f]+ +0x([0-9a-f]+) {program}$", mapped, re.MULTILINE)[1]
+    section = re.search(r"0x([0-9a-f]+) - 0x[0-9a-f]+ is \.text$", there, re.MULTILINE)
+    assert section and int(start, 16) <= int(section[1], 16) < int(start, 16) + (1 << 20) and int(offset, 16) == 0x1000
+    assert ("libc.so.6" in mapped) == (kind == "dynamic")
 
 
 def test_what_the_line_says(cc: Compiler, tmp_path: Path) -> None:
@@ -243,6 +249,22 @@ def test_a_guest_does_not_see_how(cc: Compiler, tmp_path: Path, around: tuple[st
     for option in ("--core", "--perf=p"):
         ran = die(program, tmp_path, "descriptors", options=("--quiet", option, *around))
         assert (ran.status, ran.out) == (plain.status, plain.out)
+
+
+@pytest.mark.parametrize("around", [(), ("--jail",)])
+@pytest.mark.parametrize("kind", ["glibc", "dynamic"])
+def test_what_is_read_may_lie(cc: Compiler, tmp_path: Path, kind: str, around: tuple[str, ...]) -> None:
+    program = build(cc, "dying", kind, "-g", "-pthread")
+    for lie in range(16):
+        ran = die(program, tmp_path, "lies", str(lie), options=("--core=core", "--perf=p", *around))
+        assert ran.status == 132 and "SIGILL (no such instruction)" in ran.err and "core dumped to core\n" in ran.err, (
+            lie,
+            ran.err,
+        )
+        assert (
+            "Traceback" not in ran.err
+            and subprocess.run(["readelf", "-hl", "core"], cwd=tmp_path, capture_output=True, check=False).returncode == 0
+        )
 
 
 def test_not_without_end(cc: Compiler, tmp_path: Path) -> None:

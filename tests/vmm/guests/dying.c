@@ -1,5 +1,6 @@
 /* Ways to die, with threads that wait and registers that are known: what a core file shows. */
 #include <fcntl.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,30 @@ static char *memory(size_t size, const char *text) {
     return p + size / 2;
 }
 
+/* What the monitor reads of a program that died is made up. */
+static void lies(int kind) {
+    extern const char __ehdr_start[];
+    struct link_map *m = NULL;
+#ifdef __GLIBC__
+    m = _r_debug.r_map;
+#endif
+    volatile unsigned long sum = 0;
+    if (m) {
+        struct link_map *last = m;
+        while (last->l_next) last = last->l_next;
+        if (kind & 1) last->l_next = m; /* no end */
+        if (kind & 2) for (; m && m != last; m = m->l_next) m->l_name = (char *)-1ul, m->l_ld = (void *)((unsigned long)m + 3);
+        if (kind & 4) last->l_addr = 0x1000, last->l_next = (void *)0xfffffffffff8;
+    }
+    if (kind & 8) {
+        unsigned char *page = (unsigned char *)((unsigned long)__ehdr_start & -4096ul);
+        mprotect(page, 4096, PROT_READ | PROT_WRITE);
+        for (int i = 4; i < 4096; i++) page[i] = (unsigned char)(0x41 + i * 7); /* program headers without number, anywhere */
+    }
+    for (unsigned long i = 0; i < 30000000; i++) sum += i;
+    __asm__ volatile("mov $-16, %rsp\n mov $7, %rbp\n ud2");
+}
+
 static int child(const char *how) {
     int status;
     pid_t pid = strcmp(how, "vfork") ? fork() : vfork();
@@ -65,6 +90,7 @@ int main(int argc, char **argv) {
     if (!strcmp(how, "nowhere")) return ((int (*)(void))0)();
     if (!strcmp(how, "divide")) { volatile int zero = 0, one = 1; one /= zero; return one; }
     if (!strcmp(how, "read-only")) return middle((int *)"text");
+    if (!strcmp(how, "lies")) lies(atoi(argv[2]));
     if (!strcmp(how, "descriptors")) {
         for (int fd = 0; fd < 20000; fd++)
             if (fcntl(fd, F_GETFD) >= 0) printf("%d\n", fd);

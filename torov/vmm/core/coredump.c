@@ -76,30 +76,62 @@ static void note(struct proc_text *t, const char *owner, uint32_t type, const vo
     proc_add(t, zero, -n & 3);
 }
 
-/* NT_FILE: count, page size, start end offset of each, then their names. From the guest's own /proc/self/maps. */
-static void file_note(struct tv_vm *vm, struct proc_text *t) {
-    struct proc_text maps = {0}, rows = {0}, names = {0};
-    int host = vm->flags & TV_F_SEALED ? -1 : open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-    uint64_t head[2] = {0, PG}, lo, hi, offset, inode;
+/* NT_FILE: count, page size, start end offset of each, then their names. */
+struct files { uint64_t count; struct proc_text rows, names; };
+
+static void add_file(struct files *f, uint64_t lo, uint64_t hi, uint64_t offset, const char *path) {
+    uint64_t row[3] = {lo, hi, offset / PG};
+    proc_add(&f->rows, row, sizeof row);
+    proc_add(&f->names, path, strlen(path) + 1);
+    f->count++;
+}
+
+/* From the guest's own /proc/self/maps. */
+static void files_of_maps(struct tv_vm *vm, struct files *f) {
+    struct proc_text maps = {0};
+    uint64_t lo, hi, offset, inode;
+    int host = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     if (host < 0) return;
     proc_files[0].write(vm, &maps, host, tv_me);
     close(host);
     proc_add(&maps, "", 1);
-    for (char *p = maps.p, *eol; !maps.failed && *p; p = eol + 1) {
+    for (char *p = maps.p, *eol; !maps.failed && *p && (eol = strchr(p, '\n')); p = eol + 1) {
         int skip = 0;
-        if (!(eol = strchr(p, '\n'))) break;
         *eol = 0;
-        if (sscanf(p, "%lx-%lx %*4s %lx %*x:%*x %lu %n", &lo, &hi, &offset, &inode, &skip) < 4 || !skip || p[skip] != '/') continue;
-        uint64_t row[3] = {lo, hi, offset / PG};
-        proc_add(&rows, row, sizeof row);
-        proc_add(&names, p + skip, strlen(p + skip) + 1);
-        head[0]++;
+        if (sscanf(p, "%lx-%lx %*4s %lx %*x:%*x %lu %n", &lo, &hi, &offset, &inode, &skip) == 4 && skip && p[skip] == '/') add_file(f, lo, hi, offset, p + skip);
     }
+    free(maps.p);
+}
+
+/* Where that cannot be asked: from the headers of the objects that the dynamic linker knows. */
+static void files_of_objects(struct tv_vm *vm, struct files *f) {
+    enum { ROOM = 64 << 10 };
+    char *text = calloc(1, ROOM);
+    Elf64_Ehdr e;
+    Elf64_Phdr p;
+    uint64_t base, lo, end;
+    if (!text) return;
+    text[symbol_objects(vm, text, ROOM - 1)] = 0;
+    for (char *at = text, *eol; *at && (eol = strchr(at, '\n')); at = eol + 1) {
+        int skip = 0;
+        *eol = 0;
+        if (sscanf(at, "%lx %lx %lx %n", &base, &lo, &end, &skip) < 3 || !skip || at[skip] != '/' || tv_copy_in(vm, &e, lo, sizeof e)) continue;
+        for (unsigned i = 0; i < e.e_phnum && i < 64 && !tv_copy_in(vm, &p, lo + e.e_phoff + i * sizeof p, sizeof p); i++)
+            if (p.p_type == PT_LOAD && p.p_filesz) add_file(f, PG_DOWN(base + p.p_vaddr), PG_UP(base + p.p_vaddr + p.p_filesz), PG_DOWN(p.p_offset), at + skip);
+    }
+    free(text);
+}
+
+static void file_note(struct tv_vm *vm, struct proc_text *t) {
+    struct files f = {0};
     struct proc_text all = {0};
+    if (vm->flags & TV_F_SEALED) files_of_objects(vm, &f);
+    else files_of_maps(vm, &f);
+    uint64_t head[2] = {f.count, PG};
     proc_add(&all, head, sizeof head);
-    if (rows.n) proc_add(&all, rows.p, rows.n), proc_add(&all, names.p, names.n);
-    if (!all.failed && !maps.failed && all.n < 4 << 20) note(t, "CORE", NT_FILE, all.p, all.n);
-    free(maps.p), free(rows.p), free(names.p), free(all.p);
+    if (f.count) proc_add(&all, f.rows.p, f.rows.n), proc_add(&all, f.names.p, f.names.n);
+    if (f.count && !all.failed && !f.rows.failed && !f.names.failed && all.n < 4 << 20) note(t, "CORE", NT_FILE, all.p, all.n);
+    free(f.rows.p), free(f.names.p), free(all.p);
 }
 
 static void thread_notes(struct tv_vm *vm, struct proc_text *t, const struct tv_left *l, bool first) {
