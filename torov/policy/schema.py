@@ -143,7 +143,7 @@ def document() -> Json:
         "delegates": {"type": "object", "propertyNames": {"minLength": 1, "maxLength": 64}, "maxProperties": MOST_DELEGATES,
                       "additionalProperties": _object({"socket": _TEXT})},
         "debug": _object({"allowed": {"type": "boolean"}, "port": port}),
-        "trace": _object({"calls": _ref("calls"), "file": _TEXT, "format": {"enum": ["text", "json"]}}),
+        "trace": _object({"calls": _ref("calls"), "file": _TEXT, "format": {"enum": ["text", "json", "perfetto"]}}),
         "capabilities": {"type": "array", "items": {"enum": capabilities}},
     }  # fmt: skip
     return {

@@ -288,7 +288,7 @@ def _trace(place: Place) -> dict[str, object]:
     if "file" in found:
         made["file"] = _path(found["file"])
     if "format" in found:
-        made["format"] = _choice(found["format"], ("text", "json"))
+        made["format"] = _choice(found["format"], ("text", "json", "perfetto"))
     return made
 
 
