@@ -133,3 +133,30 @@ def _writes_for(pid: str, where: Path) -> bool:
         return name == "torov-trace" and os.readlink(f"/proc/{pid}/cwd").startswith(str(where))
     except OSError:  # it has ended meanwhile
         return False
+
+
+@pytest.fixture(scope="module")
+def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """fuzz.c, with the core's own printer and writer, under the address and undefined-behaviour sanitizers."""
+    where = tmp_path_factory.mktemp("fuzz")
+    core, program = ROOT / "torov" / "vmm" / "core", where / "fuzz"
+    subprocess.run([sys.executable, "-m", "torov.vmm.build_core", where / "headers"], cwd=ROOT, check=True)
+    flags = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-strict-aliasing", "-pthread"]
+    sources = [Path(__file__).with_name("fuzz.c"), *sorted(core.glob("*.c"))]
+    subprocess.run(["gcc", *flags, "-I", core, "-I", where / "headers", "-o", program, *sources], check=True, capture_output=True)
+    return program
+
+
+@pytest.mark.parametrize("form", ["text", "json", "perfetto"])
+@pytest.mark.parametrize("lies", [False, True], ids=["random", "lies"])
+def test_neither_random_arguments_nor_a_monitor_that_lies_do_harm(fuzzer: Path, tmp_path: Path, form: str, lies: bool) -> None:
+    count = 200 if lies else 1500
+    number = str(["text", "json", "perfetto"].index(form))
+    words: list[str | Path] = [fuzzer, tmp_path / "out", number, str(count), "20261122", *(["lies"] if lies else [])]
+    done = run(words, tmp_path, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > count * 0.9
+    if form == "json" and not lies:
+        rows = (tmp_path / "out").read_text().splitlines()
+        objects = [json.loads(row) for row in rows if row.startswith("{")]
+        assert len(objects) >= count * 0.3  # perhaps only those that failed

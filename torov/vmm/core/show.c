@@ -125,20 +125,15 @@ void put_when(struct show *s, int64_t sec, int64_t part, int digits) {
     put_pad(s, (uint64_t)offset / 3600, 2), put_pad(s, (uint64_t)offset / 60 % 60, 2);
 }
 
-static void put_fd(struct show *s, int fd) {
-    char link[64] = "/proc/self/fd/", path[PATH_MAX];
-    put_d(s, fd);
-    if (!s->o->paths || fd < 0 || fd_hidden(s->vm, (uint64_t)fd)) return;
-    char *p = link + strlen(link), digits[12], *d = digits + sizeof digits;
-    *--d = 0;
-    for (unsigned v = (unsigned)fd; v || !*d; v /= 10) *--d = (char)('0' + v % 10);
-    strcpy(p, d);
+/* What a link in /proc says, as a path in quotes is, without them. */
+static void put_link(struct show *s, const char *link) {
+    char path[PATH_MAX];
     long n = sys6(89, (uintptr_t)link, (uintptr_t)path, sizeof path, 0, 0, 0);
     if (n <= 0) return;
     bool deleted = n > 10 && !memcmp(path + n - 10, " (deleted)", 10);
     if (deleted) n -= 10;
     put_c(s, '<');
-    for (long i = 0; i < n; i++) { /* as a path in quotes, without them */
+    for (long i = 0; i < n; i++) {
         unsigned char c = (unsigned char)path[i];
         if (c == '<' || c == '>' || c < 32 || c > 126) put_c(s, '\\'), number(s, c, 8, i + 1 < n && path[i + 1] >= '0' && path[i + 1] <= '7' ? 3 : 1);
         else put_c(s, (char)c);
@@ -146,11 +141,14 @@ static void put_fd(struct show *s, int fd) {
     put(s, deleted ? ">(deleted)" : ">");
 }
 
-static void put_cwd(struct show *s) {
-    char path[PATH_MAX];
-    long n = s->o->paths ? sys6(89, (uintptr_t)"/proc/self/cwd", (uintptr_t)path, sizeof path - 1, 0, 0, 0) : 0;
-    put(s, "AT_FDCWD");
-    if (n > 0) path[n] = 0, put_c(s, '<'), put(s, path), put_c(s, '>');
+static void put_fd(struct show *s, int fd) {
+    char link[32] = "/proc/self/fd/", digits[12], *d = digits + sizeof digits;
+    put_d(s, fd);
+    if (!s->o->paths || fd < 0 || fd_hidden(s->vm, (uint64_t)fd)) return;
+    *--d = 0;
+    for (unsigned v = (unsigned)fd; v || !*d; v /= 10) *--d = (char)('0' + v % 10);
+    strcat(link, d);
+    put_link(s, link);
 }
 
 void put_value(struct show *s, int kind, int of, uint64_t v) {
@@ -164,8 +162,9 @@ void put_value(struct show *s, int kind, int of, uint64_t v) {
     case K_MODE: put_set(s, SET_mode, (uint32_t)v); break;
     case K_FD: put_fd(s, (int)v); break;
     case K_DIRFD:
-        if ((int)v == AT_FDCWD) put_cwd(s);
-        else put_fd(s, (int)v);
+        if ((int)v != AT_FDCWD) { put_fd(s, (int)v); break; }
+        put(s, "AT_FDCWD");
+        if (s->o->paths) put_link(s, "/proc/self/cwd");
         break;
     case K_SIG: put_sig(s, (int)v); break;
     case K_UID:

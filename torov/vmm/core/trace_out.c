@@ -18,6 +18,7 @@
 
 #define OUT_MOST (256u << 10)
 #define PROCESSES 1000 /* that are watched at once */
+#define THREADS (1 << 17)
 #define SOON_MS 5 /* how late a line may be while the guest is busy */
 
 struct who { int tid, pid; bool in_call; char *before; uint32_t nbefore, room; uint64_t began; };
@@ -72,7 +73,8 @@ __attribute__((format(printf, 2, 3))) static void sayf(struct out *o, const char
 static struct who *who(struct out *o, const struct trace_record *h) {
     for (int i = 0; i < o->nwho; i++)
         if (o->who[i].tid == h->tid) return &o->who[i];
-    if (o->nwho == o->room) {
+    if (o->nwho == o->room || o->nwho > THREADS) {
+        if (o->nwho > THREADS) return &o->who[0];
         struct who *more = realloc(o->who, (size_t)(o->room = o->room * 2 + 64) * sizeof *more);
         if (!more) { o->room = o->nwho; return &o->who[0]; }
         o->who = more;
@@ -215,11 +217,11 @@ static void json_record(struct out *o, const struct trace_record *h, const char 
         w->in_call = false;
     } else if (h->kind == TRACE_LINE) {
         const char *from = memchr(text, '{', h->text), *end = memrchr(text, '}', h->text);
-        say(o, ", \"signal\": "), json_quoted(o, text + 4, from ? (size_t)(from - text) - 5 : 0);
-        say(o, ", \"info\": "), json_quoted(o, from ? from : text, from && end ? (size_t)(end - from) + 1 : 0);
+        say(o, ", \"signal\": "), json_quoted(o, text + 4, from && from - text > 5 ? (size_t)(from - text) - 5 : 0);
+        say(o, ", \"info\": "), json_quoted(o, from ? from : text, from && end > from ? (size_t)(end - from) + 1 : 0);
     } else if (h->ret < 0) {
-        const char *name = text + sizeof "+++ killed by " - 1;
-        say(o, ", \"killed\": "), json_quoted(o, name, h->text - (size_t)(name - text) - 4);
+        size_t head = sizeof "+++ killed by " - 1;
+        say(o, ", \"killed\": "), json_quoted(o, text + head, h->text > head + 4 ? h->text - head - 4 : 0);
         forget(o, h->tid);
     } else {
         sayf(o, ", \"exit\": %lld", (long long)h->ret);
