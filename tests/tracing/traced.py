@@ -24,6 +24,11 @@ _VARY = (
 """Calls whose numbers are those of a moment: digits are compared as ``N``, text as ``S``."""
 _REFUSED = "chroot settimeofday clock_settime syslog rseq sethostname setdomainname vhangup personality getrlimit"
 """Calls that torov answers otherwise: what they return is not compared, nor what they write."""
+_PIDS = (
+    "getpid gettid getppid getpgrp getpgid getsid set_tid_address fork vfork clone clone3 wait4 waitid kill tkill tgkill futex "
+    "rt_sigqueueinfo rt_tgsigqueueinfo rt_sigreturn pidfd_open"
+)
+"""Calls that take or return the ids of threads and processes; elsewhere a number that is such an id is one by chance."""
 _IDS = "shmget shmctl shmat msgget msgsnd msgrcv msgctl semget semop semctl semtimedop"
 
 
@@ -56,8 +61,9 @@ def lines(text: str, *, raw: bool = False) -> list[str]:
     made = []
     for pid, *rest in found:
         line = rest[0] if rest else ""
+        name = re.sub(r"^<\.\.\. (\w+) resumed>.*|^(\w+)\(.*|.*", r"\1\2", line)
         for i, one in enumerate(pids):
-            line = re.sub(rf"\b{one}\b", f"PID{i}", line)
+            line = re.sub(rf"\b{one}\b" if name in _PIDS.split() else rf"(?<=pid=){one}\b", f"PID{i}", line)
         made.append(f"{pids.index(pid)} {line if raw else _plain(line)}")
     return made
 
