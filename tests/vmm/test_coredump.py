@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import signal
+import struct
 import subprocess
 import time
 from collections.abc import Sequence
@@ -131,6 +132,38 @@ def test_notes(cc: Compiler, tmp_path: Path) -> None:
     assert (
         str(program) in mappings and "libc.so.6" in mappings and re.search(r"AT_ENTRY\s+Entry point of program\s+0x1", mappings)
     )
+
+
+def notes_of(core: Path) -> list[tuple[int, bytes]]:
+    """Type and contents of each note, by elf(5)."""
+    with core.open("rb") as file:
+        file.seek(64)
+        offset, size = struct.unpack_from("<8x Q 16x Q", file.read(56))
+        file.seek(offset)
+        data, found, at = file.read(size), [], 0
+    while at < size:
+        name, length, kind = struct.unpack_from("<III", data, at)
+        at += 12 + (name + 3 & -4)
+        found.append((kind, data[at : at + length]))
+        at += length + 3 & -4
+    return found
+
+
+def test_extended_registers_and_calls(cc: Compiler, tmp_path: Path) -> None:
+    """AVX in its place of the XSAVE area (Intel SDM 1, 13.4; gdb 13 does not know the layout of AMD), and threads in a call."""
+    program = build(cc, "dying", "glibc", "-g", "-pthread")
+    die(program, tmp_path, "threads")
+    notes = notes_of(tmp_path / "core")
+    states = [data for kind, data in notes if kind == 0x202]
+    assert len(states) == 4
+    if "avx" in Path("/proc/cpuinfo").read_text().split():
+        features, present = struct.unpack_from("<Q", states[0], 464)[0], struct.unpack_from("<Q", states[0], 512)[0]
+        assert features & 4 and present & 4
+        assert struct.unpack_from("<2d", states[0], 576 + 16 * 9) == (4.5, 4.5), "ymm9, its upper half"
+        assert struct.unpack_from("<2d", states[0], 160 + 16 * 9) == (4.5, 4.5), "and its lower"
+    text = gdb(program, tmp_path / "core", *(word for n in (2, 3, 4) for word in (f"thread {n}", "p $orig_rax", "p $rax < 0")))
+    theirs = native(program, ["threads"], "thread 2", "p $orig_rax")
+    assert re.findall(r"= (-?\d+)$", text, re.MULTILINE) == ["34", "1"] * 3 and "= 34" in theirs  # pause(2)
 
 
 def test_sites_are_syscalls_again(cc: Compiler, tmp_path: Path) -> None:

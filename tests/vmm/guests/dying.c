@@ -30,6 +30,7 @@ __attribute__((noinline)) static int crash(int *where) {
     __asm__ volatile("movl $1, (%0)" :: "r"(where) : "memory");
     return *where;
 }
+__attribute__((noinline, target("avx"))) static void wide(const double *v) { __asm__ volatile("vbroadcastsd %0, %%ymm9" :: "m"(*v) : "xmm9"); }
 __attribute__((noinline)) static int middle(int *where) { return crash(where) + 1; }
 __attribute__((noinline)) static int deep(int n) {
     volatile char room[4096];
@@ -124,5 +125,6 @@ int main(int argc, char **argv) {
     madvise(left_out - (1 << 19), 1 << 20, MADV_DONTDUMP);
     mprotect(hidden - (1 << 19), 1 << 20, PROT_NONE);
     usleep(50000); /* they are in pause(2) */
+    if (__builtin_cpu_supports("avx")) wide(&values[3]);
     return middle((int *)16);
 }
