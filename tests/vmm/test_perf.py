@@ -9,7 +9,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
@@ -190,23 +189,12 @@ def test_what_the_program_sees_is_the_same(cc: Compiler, tmp_path: Path) -> None
 
 
 def test_signals_go_to_the_program(cc: Compiler, tmp_path: Path) -> None:
-    words = [
-        sys.executable,
-        "-m",
-        "torov",
-        "exec",
-        "--quiet",
-        "--perf=p",
-        str(build(cc, "busy", "glibc", "-pthread")),
-        "--",
-        "shares",
-        "30",
-    ]
+    program = build(cc, "busy", "glibc", "-pthread")
+    words = [sys.executable, "-m", "torov", "exec", "--quiet", "--perf=p", str(program), "--", "says", "60"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
     for sent, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        with subprocess.Popen(
-            words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
-        ) as started:
-            time.sleep(1)
+        with subprocess.Popen(words, cwd=tmp_path, env=env, start_new_session=True, stdout=subprocess.PIPE) as started:
+            assert started.stdout and started.stdout.readline() == b"ready\n"
             if sent == signal.SIGINT:
                 os.killpg(started.pid, sent)  # as a terminal does
             else:

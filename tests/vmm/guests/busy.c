@@ -51,6 +51,7 @@ int main(int argc, char **argv) {
     double end = now() + seconds;
     pthread_t t[2];
     if (argc > 2) seconds = atof(argv[2]), end = now() + seconds;
+    if (!strcmp(how, "says")) puts("ready"), fflush(stdout), how = "shares";
     if (!strcmp(how, "shares")) while (now() < end) below(9000000), beside(3000000);
     if (!strcmp(how, "threads")) {
         for (int i = 0; i < 2; i++) pthread_create(&t[i], NULL, thread, NULL);
