@@ -89,7 +89,7 @@ def smoke(target: Path, generated: Path) -> None:
         BuildError: the compiler refused.
     """
     build_core.generate(generated)
-    sources = [HERE / "smoke.c", *sorted(CORE.glob("*.c"))]
+    sources = [HERE / "smoke.c", HERE / "debugger.c", *sorted(CORE.glob("*.c"))]
     flags = [*build_core.FLAGS, "-Werror", "-static", f"-I{CORE}", f"-I{generated}"]
     _run("gcc", *flags, "-o", target, *sources, "-lpthread")
 

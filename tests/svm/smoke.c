@@ -21,6 +21,8 @@
 
 #include "core.h"
 
+void debugger(const char *directory, unsigned flags, int *passed, int *failed); /* debugger.c */
+
 #define REPORT_FD 700 /* out of the way of the descriptors that a program gets */
 #define LIMIT_S 20
 
@@ -270,6 +272,7 @@ int main(int argc, char **argv) {
         if (why) failed++, printf("not ok %s: %s\n", t->name, why);
         else passed++, printf("ok %s\n", t->name);
     }
+    debugger(directory, core_flags, &passed, &failed);
     if (core_flags & TV_F_IOPL) note_without_iopl();
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
