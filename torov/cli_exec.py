@@ -98,7 +98,7 @@ def run_line(line: ExecWords) -> int:
     if "--help" in given:
         show(_exec_help())
         return 0
-    if "--perf" in given:
+    if "--perf" in given or "--perf-hz" in given:
         from torov.perf import cli_perf
 
         return cli_perf.run(line.given, line.file, line.args)
@@ -107,7 +107,7 @@ def run_line(line: ExecWords) -> int:
     policy, file, args = _policy_of(line)
     if "--jail" in given or (policy and policy.jail and policy.jail.get("network") != "host"):
         ahead()
-    if line.trace is None and ("--trace" in given or (policy and policy.trace is not None)):
+    if line.trace is None and (any(name.startswith("--trace") for name in given) or (policy and policy.trace is not None)):
         line.trace = _trace(given, policy)
     from torov.prepare import cache_of, images_of
 

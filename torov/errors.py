@@ -170,5 +170,5 @@ class DebugError(TorovError):
     """
 
     def __init__(self, where: str, why: str, final: bool = False) -> None:
-        super().__init__(f"gdb {where}: {why}")
+        super().__init__(f"{'process' if where.isdecimal() else 'gdb'} {where}: {why}")
         self.where, self.why, self.final = where, why, final

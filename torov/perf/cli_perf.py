@@ -46,7 +46,7 @@ def run(given: Mapping[str, str], file: str | None, args: list[str]) -> int:
     Raises:
         UsageError: the frequency is none, or the results cannot be written.
     """
-    base = given["--perf"] or DEFAULT
+    base = given.get("--perf") or DEFAULT
     base = base.removesuffix(".svg").removesuffix(".folded")
     hertz = given.get("--perf-hz", str(HERTZ))
     if not hertz.isdecimal() or not 1 <= int(hertz) <= 10000:
