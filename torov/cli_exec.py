@@ -181,9 +181,10 @@ def run_line(line: ExecWords) -> int:
     machine = Machine(
         image,
         exe,
-        [file, *args],
+        [line.called or file, *args],
         env,
         actions,
+        execfn=file,
         loader=loader,
         cache=cache,
         cache_version=version,

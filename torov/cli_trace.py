@@ -75,7 +75,7 @@ def run_strace(words: list[str]) -> int:
     if not made.rest:
         raise UsageError("no program given; write: torov strace [OPTION...] PROGRAM [ARG...]")
     line = ExecWords([*ours, _found(made.rest[0]), "--", *made.rest[1:]], OPTIONS)
-    line.trace = made
+    line.trace, line.called = made, made.rest[0]
     return run_line(line)
 
 

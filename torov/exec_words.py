@@ -19,13 +19,14 @@ class ExecWords:
         options: long name, the name of its value or "" (in brackets if it may be left out), and what it does.
 
     Fields:
-        file, args: the program and its arguments; given: options by their long names; trace: what is traced, if that is known.
+        file, args: the program and its arguments; called: its argv[0], where that is not the path; given: options by their long
+            names; trace: what is traced, if that is known.
 
     Raises:
         UsageError: an option that is not there.
     """
 
-    __slots__ = ("_options", "args", "file", "given", "trace")
+    __slots__ = ("_options", "args", "called", "file", "given", "trace")
 
     def __init__(self, words: list[str], options: Sequence[tuple[str, str, str]]) -> None:
         self._options = options
@@ -33,6 +34,7 @@ class ExecWords:
         self.args: list[str] = []
         self.given: dict[str, str] = {}
         self.trace: Tracing | None = None
+        self.called: str | None = None
         valued = {name: value for name, value, _ in options}
         rest = iter(words)
         for word in rest:

@@ -141,3 +141,25 @@ def test_without_f_only_the_first_process_is_shown(cc: Compiler, tmp_path: Path)
         run([*command, "-o", tmp_path / "out", "-e", "trace=fork,getppid,write,exit_group,execve", program], tmp_path)
         rows.append(re.sub(r"0x\w+|\d{3,}", "N", (tmp_path / "out").read_text()))
     assert rows[0] == rows[1]
+
+
+def test_a_thread_that_executes_supersedes_the_others(cc: Compiler, tmp_path: Path) -> None:
+    program = cc(
+        "#include <pthread.h>\n#include <sys/syscall.h>\n#include <unistd.h>\nstatic void *idle(void *a) { for (;;) pause(); }\n"
+        "static void *run(void *a) { usleep(50000);\n"
+        'return (void *)syscall(SYS_execve, "/bin/echo", (char *[]){"echo", "hi", 0}, 0L); }\n'
+        "int main(void) { pthread_t t; pthread_create(&t, 0, idle, 0); pthread_create(&t, 0, run, 0); pthread_join(t, 0); }",
+        "glibc",
+        "-w",
+    )
+    theirs, ours = traces(program, tmp_path, "-e", "trace=execve,write,exit_group")
+    assert any("+++ superseded by execve in pid PID" in line for line in theirs)
+    assert sorted(line[2:] for line in ours) == sorted(line[2:] for line in theirs)
+
+
+def test_a_program_is_found_and_called_as_a_shell_does(tmp_path: Path) -> None:
+    shown = []
+    for command in (["strace"], torov()):
+        run([*command, "-o", tmp_path / "out", "-e", "execve", "sh", "-c", "exit 4"], tmp_path)
+        shown.append(re.sub(r"0x\w+ /\* \d+", "N", (tmp_path / "out").read_text()))
+    assert shown[0] == shown[1]

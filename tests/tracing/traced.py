@@ -63,7 +63,7 @@ def lines(text: str, *, raw: bool = False) -> list[str]:
         line = rest[0] if rest else ""
         name = re.sub(r"^<\.\.\. (\w+) resumed>.*|^(\w+)\(.*|.*", r"\1\2", line)
         for i, one in enumerate(pids):
-            line = re.sub(rf"\b{one}\b" if name in _PIDS.split() else rf"(?<=pid=){one}\b", f"PID{i}", line)
+            line = re.sub(rf"\b{one}\b" if name in _PIDS.split() else rf"(?<=pid[= ]){one}\b", f"PID{i}", line)
         made.append(f"{pids.index(pid)} {line if raw else _plain(line)}")
     return made
 

@@ -21,7 +21,7 @@
 #define THREADS (1 << 17)
 #define SOON_MS 5 /* how late a line may be while the guest is busy */
 
-struct who { int tid, pid; bool in_call; char *before; uint32_t nbefore, room; uint64_t began; };
+struct who { int tid, pid; bool in_call; char *before; uint32_t nbefore, room; int16_t nr; uint64_t began; };
 struct process { int pid, fd; };
 struct out {
     struct trace_ring *r;
@@ -79,7 +79,7 @@ static struct who *who(struct out *o, const struct trace_record *h) {
         if (!more) { o->room = o->nwho; return &o->who[0]; }
         o->who = more;
     }
-    o->who[o->nwho] = (struct who){.tid = h->tid, .pid = h->pid};
+    o->who[o->nwho] = (struct who){.tid = h->tid, .pid = h->pid, .nr = -1};
     return &o->who[o->nwho++];
 }
 static void forget(struct out *o, int tid) {
@@ -103,7 +103,7 @@ static void remember(struct who *w, const struct trace_record *h, const char *te
     }
     if (h->text) memcpy(w->before, text, h->text);
     w->nbefore = h->text;
-    w->in_call = true, w->began = h->when;
+    w->in_call = true;
 }
 
 /* Arguments with what stands between them; in JSON, the text is escaped and each is a string. */
@@ -301,13 +301,39 @@ static void close_out(struct out *o) {
     flush(o);
 }
 
-static void record(struct out *o, struct trace_record *h, const char *text) {
-    const struct who *w = o->o.format == TV_TRACE_TEXT ? NULL : who(o, h);
-    if (h->kind == TRACE_AFTER && h->nr == 59 && w && w->in_call && !h->took) { /* exec(2) began in the program before */
-        h->took = h->when - w->began;
-        h->when = w->began;
+/* exec(2) has begun in the program before, perhaps in another thread than the one that goes on under the process's id: the others
+ * are gone. */
+static void executed(struct out *o, struct trace_record *h) {
+    struct who caller = {.tid = 0};
+    for (int i = 0; i < o->nwho;) {
+        struct who *w = &o->who[i];
+        if (w->pid != h->pid || (w->tid == h->tid && !(w->nr == 59 || w->nr == 322))) { i++; continue; }
+        if (w->nr == 59 || w->nr == 322) {
+            free(caller.before);
+            caller = *w;
+            w->before = NULL, w->room = w->nbefore = 0;
+        }
+        forget(o, w->tid);
     }
+    struct who *w = who(o, h);
+    if (!caller.tid) return;
+    free(w->before);
+    w->before = caller.before, w->nbefore = caller.nbefore, w->room = caller.room, w->in_call = caller.in_call;
+    h->nr = caller.nr;
+    if (caller.began) h->took = h->when - caller.began, h->when = caller.began;
+    if (caller.tid == h->tid || o->o.format != TV_TRACE_TEXT) return;
+    interrupt_line(o);
+    leader(o, h);
+    sayf(o, "+++ superseded by execve in pid %d +++\n", caller.tid);
+}
+
+static void record(struct out *o, struct trace_record *h, const char *text) {
     if (o->closed && o->o.format == TV_TRACE_PERFETTO) return; /* what the guest left behind: the array is closed */
+    if (h->kind == TRACE_BEFORE) {
+        struct who *w = who(o, h);
+        w->nr = h->nr, w->began = h->when;
+    }
+    if (h->kind == TRACE_AFTER && h->nr == 59 && !h->ret && !(h->marks & TRACE_DROP)) executed(o, h);
     if (o->o.format == TV_TRACE_JSON) json_record(o, h, text);
     else if (o->o.format == TV_TRACE_PERFETTO) perfetto_record(o, h, text);
     else text_record(o, h, text);
