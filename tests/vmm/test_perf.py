@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -156,6 +157,46 @@ def test_the_flame_graph_has_the_numbers(cc: Compiler, tmp_path: Path) -> None:
             and x + width <= float(one["x"]) + float(one["width"]) + 0.01
             for one in under
         )
+
+
+DOCUMENT = """
+const frames = JSON.parse(process.argv[1]).map(([name, x, width]) => {
+  const at = {x, width}, on = {};
+  const rect = {style: {}, getAttribute: key => at[key], setAttribute: (key, value) => { at[key] = value; }};
+  const text = {setAttribute() {}, textContent: ''};
+  return {dataset: {name}, style: {}, at, on, rect, querySelector: what => what === 'rect' ? rect : text,
+          addEventListener: (event, f) => { on[event] = f; }};
+});
+const search = {addEventListener(event, f) { this.click = f; }};
+global.document = {querySelectorAll: () => frames, getElementById: () => search};
+global.prompt = () => 'light';
+eval(process.argv[2]);
+const shown = () => frames.filter(f => f.style.display !== 'none').map(f => [f.dataset.name, +f.at.x, Math.round(f.at.width)]);
+frames.find(f => f.dataset.name === 'below').on.click();
+const near = shown();
+frames[0].on.click();
+search.click();
+console.log(JSON.stringify([near, shown(), frames.filter(f => f.rect.style.stroke).map(f => f.dataset.name)]));
+"""
+
+
+def test_a_click_enlarges_a_frame() -> None:
+    """The script of the SVG, run by node on the frames that it finds there."""
+    made = flame.svg({"main;below;heavy": 3, "main;beside;light": 1}, "title")
+    root = ET.fromstring(made)
+    frames = []
+    for group in root.findall(f"{SVG}g"):
+        rect = group.find(f"{SVG}rect")
+        assert rect is not None
+        frames.append((group.attrib["data-name"], float(rect.attrib["x"]), float(rect.attrib["width"])))
+    script = root.find(f"{SVG}script")
+    assert script is not None and script.text
+    words = ["node", "-e", DOCUMENT, json.dumps(frames), script.text]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    near, far, marked = json.loads(done.stdout)
+    assert near == [[name, 0, 1200] for name in ("all", "main", "below", "heavy")]
+    assert far == [[name, x, round(width)] for name, x, width in frames] and marked == ["light"]
 
 
 def test_names_that_mean_something_in_xml() -> None:
