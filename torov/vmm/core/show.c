@@ -366,11 +366,12 @@ static void put_args(struct show *s, bool after) {
     const struct show_call *c = row(s);
     for (int i = 0; i < c->n; i++) {
         size_t before = s->n;
-        if (c->arg[i].after && !after) {
+        if (!after && c->arg[i].fn == show_clone3_out && !clone3_tells(s)) { s->early = true; continue; }
+        if (c->arg[i].after && !after && !s->early) {
             if (i && (s->open = !optional(&c->arg[i]))) put_sep(s);
             return;
         }
-        if (c->arg[i].after != after) continue;
+        if (c->arg[i].after != after && !s->early) continue;
         if (i && !s->open) put_sep(s);
         s->open = false;
         if (!put_arg(s, &c->arg[i])) s->n = before;
@@ -390,7 +391,7 @@ static uint64_t keep(struct show *s) {
 }
 
 void show_before(struct show *s) {
-    s->after = s->failed = s->open = false;
+    s->after = s->failed = s->open = s->early = false;
     s->kept = keep(s);
     put_args(s, false);
 }
@@ -398,7 +399,7 @@ void show_before(struct show *s) {
 void show_after(struct show *s) {
     s->after = true;
     s->failed = s->ret < 0 && s->ret >= -4095;
-    put_args(s, true);
+    if (!s->early) put_args(s, true);
 }
 
 void put_error(struct show *s, int e) {

@@ -16,6 +16,7 @@ struct show {
     int64_t ret;
     int nr;
     bool after, failed; /* the call has been made; it returned an error, or nothing */
+    bool early;         /* all arguments are shown before the call */
     bool open;          /* what is shown before the call ends with a separator */
     uint64_t kept;      /* a length or an offset as it was before the call */
     size_t n;
@@ -62,6 +63,8 @@ bool get(struct show *s, void *to, gva at, size_t n);  /* false: it cannot be re
 const char *sig_word(int sig);                         /* without SIG; NULL: none */
 void put_sig(struct show *s, int sig);
 void put_when(struct show *s, int64_t sec, int64_t part, int digits); /* a date */
+
+bool clone3_tells(struct show *s); /* does it say something that is shown after the call? */
 
 /* show.c: the whole call */
 void show_before(struct show *s);

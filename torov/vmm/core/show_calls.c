@@ -297,6 +297,7 @@ static int fcntl_how(int cmd, int *set) {
     case F_SETFL: *set = SET_open; return FC_SET;
     case F_ADD_SEALS: *set = SET_seals; return FC_SET;
     case F_SETLEASE: *set = SET_lock; return FC_SET;
+    case F_NOTIFY: *set = SET_notify; return FC_SET;
     case F_DUPFD: case F_DUPFD_CLOEXEC: case F_SETOWN: case F_SETPIPE_SZ: return FC_NUMBER;
     case F_SETLK: case F_SETLKW: case 37: case 38: case F_GETLK: case 36: return FC_LOCK; /* F_OFD_* */
     case 15: case 16: return FC_OWNER; /* F_SETOWN_EX, F_GETOWN_EX */
@@ -342,11 +343,11 @@ bool show_fcntl_ret(struct show *s, int arg, const void *data) {
 
 /* ioctl(2) */
 enum { IO_UNKNOWN, IO_NONE, IO_INT_IN, IO_INT_OUT, IO_WINSIZE_IN, IO_WINSIZE_OUT, IO_TERM_IN, IO_TERM_OUT, IO_IFINDEX, IO_IFFLAGS, IO_FLAGS_OUT,
-       IO_FLAGS_IN, IO_NUMBER, IO_FD };
+       IO_FLAGS_IN, IO_NUMBER, IO_FD, IO_TCFLSH, IO_TCXONC };
 static int ioctl_how(uint32_t cmd) {
     switch (cmd) {
     case FIOCLEX: case FIONCLEX: case TIOCNOTTY: case TIOCEXCL: case TIOCNXCL: return IO_NONE;
-    case FIONBIO: case FIOASYNC: case TIOCSPGRP: case TIOCSPTLCK: case TIOCSETD: return IO_INT_IN;
+    case FIONBIO: case FIOASYNC: case TIOCSPGRP: case TIOCSPTLCK: case TIOCSETD: case TIOCPKT: return IO_INT_IN;
     case FIONREAD: case TIOCOUTQ: case TIOCGPGRP: case TIOCGSID: case TIOCGPTN: case TIOCGETD: return IO_INT_OUT;
     case TIOCGWINSZ: return IO_WINSIZE_OUT;
     case TIOCSWINSZ: return IO_WINSIZE_IN;
@@ -356,7 +357,9 @@ static int ioctl_how(uint32_t cmd) {
     case 0x8913: return IO_IFFLAGS; /* SIOCGIFFLAGS */
     case FS_IOC_GETFLAGS: return IO_FLAGS_OUT;
     case FS_IOC_SETFLAGS: return IO_FLAGS_IN;
-    case TCFLSH: case TCXONC: case TCSBRK: case TIOCSCTTY: return IO_NUMBER;
+    case TCFLSH: return IO_TCFLSH;
+    case TCXONC: return IO_TCXONC;
+    case TCSBRK: case TIOCSCTTY: return IO_NUMBER;
     case FICLONE: return IO_FD;
     default: return IO_UNKNOWN;
     }
@@ -364,7 +367,11 @@ static int ioctl_how(uint32_t cmd) {
 bool show_ioctl_cmd(struct show *s, int arg, const void *data) {
     static const char *const ways[] = {"_IOC_NONE", "_IOC_WRITE", "_IOC_READ", "_IOC_READ|_IOC_WRITE"};
     uint32_t cmd = (uint32_t)ARG(s);
-    if (cmd == FICLONE) { put(s, "BTRFS_IOC_CLONE or FICLONE"); return true; }
+    static const struct { uint32_t cmd; const char *names; } shared[] = { /* requests that two drivers have */
+        {FICLONE, "BTRFS_IOC_CLONE or FICLONE"}, {TCSETS, "SNDCTL_TMR_START or TCSETS"}, {TCSETSW, "SNDCTL_TMR_STOP or TCSETSW"},
+        {TCSETSF, "SNDCTL_TMR_CONTINUE or TCSETSF"}};
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
+        if (shared[i].cmd == cmd) { put(s, shared[i].names); return true; }
     for (const struct tv_constant *k = set_rows(SET_ioctl); k->name; k++)
         if (k->value == cmd) { put(s, k->name); return true; }
     put(s, "_IOC("), put(s, ways[cmd >> 30]), put(s, ", "), put_x(s, cmd >> 8 & 0xff), put(s, ", "), put_x(s, cmd & 0xff), put(s, ", "), put_x(s, cmd >> 16 & 0x3fff), put(s, ")");
@@ -372,13 +379,20 @@ bool show_ioctl_cmd(struct show *s, int arg, const void *data) {
 }
 static void put_termios(struct show *s, gva at) {
     struct { uint32_t in, out, control, local; uint8_t line, cc[19]; } t;
-    static const char *const speeds[] = {"B0", "B50", "B75", "B110", "B134", "B150", "B200", "B300", "B600", "B1200", "B1800", "B2400", "B4800", "B9600", "B19200", "B38400"};
+    static const struct { const char *name; uint8_t shift, mask; } delays[] = {{"NL", 8, 1}, {"CR", 9, 3}, {"TAB", 11, 3}, {"BS", 13, 1}, {"VT", 14, 1}, {"FF", 15, 1}};
+    uint32_t left;
     if (!at || !get(s, &t, at, sizeof t)) { put_ptr(s, at); return; }
-    unsigned baud = t.control & 0x100f;
-    put_c(s, '{'), put(s, baud < 16 ? speeds[baud] : baud == 0x1001 ? "B57600" : baud == 0x1002 ? "B115200" : "B???");
-    put(s, t.out & OPOST ? " opost" : " -opost"), put(s, t.local & ISIG ? " isig" : " -isig");
-    put(s, t.local & ICANON ? " icanon" : " -icanon"), put(s, t.local & ECHO ? " echo" : " -echo");
-    put(s, " ...}");
+    put(s, "{c_iflag="), put_set(s, SET_iflag, t.in), put(s, ", c_oflag=");
+    left = t.out;
+    for (size_t i = 0; i < sizeof delays / sizeof *delays; i++) {
+        put(s, delays[i].name), put_u(s, t.out >> delays[i].shift & delays[i].mask), put_c(s, '|');
+        left &= ~((uint32_t)delays[i].mask << delays[i].shift);
+    }
+    if (left) put_set(s, SET_oflag, left);
+    put(s, ", c_cflag="), put_set(s, SET_cflag, t.control), put(s, ", c_lflag="), put_set(s, SET_lflag, t.local);
+    if (s->o->verbose) put(s, ", c_line="), put_u(s, t.line), put(s, ", c_cc="), put_string(s, t.cc, sizeof t.cc, false, true);
+    else put(s, ", ...");
+    put_c(s, '}');
 }
 static void ioctl_value(struct show *s, int how, gva at) {
     int number;
@@ -408,6 +422,7 @@ bool show_ioctl_in(struct show *s, int arg, const void *data) {
     int how = ioctl_how((uint32_t)s->a[1]);
     if (how == IO_NONE || ioctl_later(how)) return false;
     if (how == IO_UNKNOWN) put_x(s, ARG(s));
+    else if (how == IO_TCFLSH || how == IO_TCXONC) put_set32(s, how == IO_TCFLSH ? SET_tcflsh : SET_tcxonc, ARG(s));
     else if (how == IO_FD) put_value(s, K_FD, 0, (uint64_t)(int)ARG(s));
     else if (how == IO_NUMBER) put_d(s, (int)ARG(s));
     else ioctl_value(s, how, ARG(s));

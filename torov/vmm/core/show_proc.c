@@ -46,13 +46,22 @@ static void put_int_at(struct show *s, gva at) {
     if (s->failed || !at || !get(s, &v, at, 4)) { put_ptr(s, at); return; }
     put_c(s, '['), put_d(s, v), put_c(s, ']');
 }
+/* What was written of the new thread, which may have ended and cleared its id already. */
+static void put_new(struct show *s, bool pidfd, gva at) {
+    if (pidfd || s->failed || !at) put_int_at(s, at);
+    else put_c(s, '['), put_d(s, s->ret), put_c(s, ']');
+}
 bool show_clone_rest(struct show *s, int arg, const void *data) {
     uint64_t flags = s->a[0];
     bool any = false;
-    if (flags & (CLONE_PARENT_SETTID | CLONE_PIDFD)) put(s, flags & CLONE_PIDFD ? "pidfd=" : "parent_tid="), put_int_at(s, s->a[2]), any = true;
+    if (flags & (CLONE_PARENT_SETTID | CLONE_PIDFD)) put(s, flags & CLONE_PIDFD ? "pidfd=" : "parent_tid="), put_new(s, flags & CLONE_PIDFD, s->a[2]), any = true;
     if (flags & CLONE_SETTLS) any ? put_sep(s) : (void)0, put(s, "tls="), put_ptr(s, s->a[4]), any = true;
     if (flags & (CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID)) any ? put_sep(s) : (void)0, put(s, "child_tidptr="), put_ptr(s, s->a[3]), any = true;
     return any;
+}
+bool clone3_tells(struct show *s) {
+    uint64_t flags;
+    return get(s, &flags, s->a[0], 8) && flags & (CLONE_PIDFD | CLONE_PARENT_SETTID);
 }
 bool show_clone3_out(struct show *s, int arg, const void *data) {
     uint64_t v[11] = {0}, flags;
@@ -60,7 +69,7 @@ bool show_clone3_out(struct show *s, int arg, const void *data) {
     if (s->failed || !get(s, v, s->a[0], 64) || !((flags = v[0]) & (CLONE_PIDFD | CLONE_PARENT_SETTID))) return true;
     put(s, " => {");
     if (flags & CLONE_PIDFD) put(s, "pidfd="), put_int_at(s, v[1]);
-    if (flags & CLONE_PARENT_SETTID) put(s, flags & CLONE_PIDFD ? ", parent_tid=" : "parent_tid="), put_int_at(s, v[3]);
+    if (flags & CLONE_PARENT_SETTID) put(s, flags & CLONE_PIDFD ? ", parent_tid=" : "parent_tid="), put_new(s, false, v[3]);
     put_c(s, '}');
     return true;
 }
