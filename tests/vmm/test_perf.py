@@ -15,11 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from elftools.dwarf.callframe import FDE
+from elftools.elf.elffile import ELFFile
 from running import ROOT, Ran, build, compare, run
 from support import Compiler
 
 from torov.perf import flame, record
 from torov.perf.cli_perf import HERTZ
+from torov.perf.objects import ObjectFile
 from torov.perf.unwind import Unwinder
 
 pytestmark = pytest.mark.kvm
@@ -277,3 +280,22 @@ def test_what_a_guest_makes_up(tmp_path: Path) -> None:
     assert len(folded) > 3 and all(name.isprintable() for name in folded)
     ET.fromstring(flame.svg(folded, "made up"))
     assert all(0 <= kind < len(record.KINDS) for kind in sums.kinds)
+
+
+def test_unwind_tables_by_their_index(cc: Compiler) -> None:
+    """What is read of one function is what pyelftools makes of the whole section."""
+    for path in (
+        Path("/lib/x86_64-linux-gnu/libc.so.6"),
+        Path("/usr/bin/python3").resolve(),
+        build(cc, "busy", "dynamic", "-pthread"),
+    ):
+        ours = ObjectFile(str(path))
+        with path.open("rb") as file:
+            entries = [one for one in ELFFile(file).get_dwarf_info().EH_CFI_entries() if isinstance(one, FDE)]
+        assert len(entries) > 3
+        for entry in random.Random(1).sample(entries, min(300, len(entries))):
+            for row in entry.get_decoded().table:
+                found = ours.rules(row["pc"])
+                assert found is not None and found[0]["pc"] == row["pc"] and found[0].keys() == row.keys()
+                assert str(found[0]) == str(row) or all(vars(found[0][key]) == vars(row[key]) for key in row if key != "pc")
+        assert ours.rules(1) is None

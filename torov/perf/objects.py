@@ -9,8 +9,9 @@ import stat
 import struct
 from bisect import bisect_right
 
-from elftools.dwarf.callframe import FDE
+from elftools.dwarf.callframe import FDE, CallFrameInfo
 from elftools.dwarf.callframe import RegisterRule as RegisterRule
+from elftools.dwarf.structs import DWARFStructs
 from elftools.elf.elffile import ELFFile
 
 TYPE_CHECKING = False
@@ -21,6 +22,12 @@ _FUNC, _NOTYPE, _IFUNC = 2, 0, 10
 
 
 VDSO = "[vdso]"
+_STRUCTS = DWARFStructs(little_endian=True, dwarf_format=32, address_size=8)
+
+
+def _entries(tables: bytes, address: int) -> list[Any]:
+    """What .eh_frame, or a part of it, is made of."""
+    return CallFrameInfo(io.BytesIO(tables), len(tables), address, _STRUCTS, for_eh_frame=True).get_entries()
 
 
 def _contents(path: str) -> mmap.mmap | bytes:
@@ -42,13 +49,15 @@ class ObjectFile:
         path: of the file, or VDSO; one that cannot be read has no symbols and no tables.
     """
 
-    __slots__ = ("_bytes", "_entries", "_frames", "_rows", "_segments", "_starts", "_symbols")
+    __slots__ = ("_bytes", "_entries", "_frames", "_index", "_place", "_rows", "_segments", "_starts", "_symbols", "_tables")
 
     def __init__(self, path: str) -> None:
         self._starts: list[int] = []
         self._symbols: list[tuple[int, str]] = []  # size, name
         self._frames: list[int] = []
-        self._entries: list[Any] = []
+        self._entries: dict[int, Any] = {}
+        self._index: list[int] = []  # place of each entry in the tables
+        self._tables, self._place = b"", 0
         self._bytes: mmap.mmap | bytes = b""
         self._segments: list[tuple[int, int, int]] = []  # address, bytes, place in the file
         self._rows: dict[int, list[dict[Any, Any]]] = {}
@@ -81,13 +90,39 @@ class ObjectFile:
         self._symbols = [best[start][1:] for start in self._starts]
 
     def _read_frames(self, elf: Any) -> None:
-        if elf.get_section_by_name(".eh_frame") is None:
+        section = elf.get_section_by_name(".eh_frame")
+        if section is None:
             return
-        tables = elf.get_dwarf_info(relocate_dwarf_sections=False)
-        found = [entry for entry in tables.EH_CFI_entries() if isinstance(entry, FDE)]
+        self._tables, self._place = section.data(), section["sh_addr"]
+        header = elf.get_section_by_name(".eh_frame_hdr")
+        if header is not None and self._read_index(header.data(), header["sh_addr"]):
+            return
+        found = [entry for entry in _entries(self._tables, self._place) if isinstance(entry, FDE)]
         found.sort(key=lambda entry: int(entry["initial_location"]))
         self._frames = [int(entry["initial_location"]) for entry in found]
-        self._entries = found
+        self._entries = dict(enumerate(found))
+
+    def _read_index(self, data: bytes, address: int) -> bool:
+        """The linker's index of the tables (LSB, 10.6.2), as all linkers write it: so only what is needed is read."""
+        if data[:4] != b"\x01\x1b\x03\x3b":
+            return False
+        count = struct.unpack_from("<I", data, 8)[0]
+        pairs = sorted(struct.iter_unpack("<ii", data[12 : 12 + 8 * count]))
+        self._frames = [address + start for start, _ in pairs]
+        self._index = [address + place - self._place for _, place in pairs]
+        return True
+
+    def _entry(self, index: int) -> Any:
+        if index not in self._entries:  # by itself, behind its CIE
+            at = self._index[index]
+            length, back = struct.unpack_from("<II", self._tables, at)
+            start = at + 4 - back
+            common = self._tables[start : start + 4 + struct.unpack_from("<I", self._tables, start)[0]]
+            own = bytearray(self._tables[at : at + 4 + length])
+            struct.pack_into("<I", own, 4, len(common) + 4)
+            made = _entries(bytes(common + own + bytes(4)), self._place + at - len(common))
+            self._entries[index] = next(entry for entry in made if isinstance(entry, FDE))
+        return self._entries[index]
 
     def symbol(self, address: int) -> str:
         """The function that holds an address, or an empty string."""
@@ -119,16 +154,15 @@ class ObjectFile:
         index = bisect_right(self._frames, address) - 1
         if index < 0:
             return None
-        entry = self._entries[index]
-        if address >= self._frames[index] + int(entry["address_range"]):
+        try:
+            entry = self._entry(index)
+            if address >= self._frames[index] + int(entry["address_range"]):
+                return None
+            if index not in self._rows:
+                self._rows[index] = list(entry.get_decoded().table)
+        except Exception:  # a table that is not well made: pyelftools raises whatever comes
             return None
-        rows = self._rows.get(index)
-        if rows is None:
-            try:
-                rows = list(entry.get_decoded().table)
-            except Exception:  # a table that is not well made: pyelftools raises whatever comes
-                rows = []
-            self._rows[index] = rows
+        rows = self._rows[index]
         place = bisect_right([int(row["pc"]) for row in rows], address) - 1
         augmentation = entry.cie.header.get("augmentation", b"")
         return (rows[place], b"S" in bytes(augmentation)) if place >= 0 else None
