@@ -82,7 +82,7 @@ def run(
         file: the program.
         args: its arguments, without argv[0].
         policy: a Policy, the path of a policy file, or None for the built-in policy. Its calls, environment, arguments, strict
-            mode and delegates hold; one with a jail or limits is refused: that takes ``torov exec``.
+            mode, trace and delegates hold; one with a jail or limits is refused: that takes ``torov exec``.
         env: its environment; None for that of this process, as the policy lets it pass.
         on_notice: called for what a user should hear of, while the guest waits (Stop.note says what); with delegates, at its end.
         delegates: by name in the policy, the function that serves its calls (torov.delegate); docs/delegation.md.
@@ -151,6 +151,11 @@ def _run(
         if loader is not None:
             raise LoadError(path, "PT_INTERP", "a static program, since the policy is strict", "one that is linked dynamically")
         strict = strict_table(path)
+    trace = None
+    if policy and policy.trace is not None:
+        from torov.tracing.options import of_options
+
+        trace = of_options({}, policy.trace)
     with Machine(
         image,
         os.path.realpath(path),
@@ -163,8 +168,11 @@ def _run(
         program=program,
         strict=strict,
         delegates=delegates,
+        trace=trace.start() if trace else 0,
     ) as machine:
         stop = machine.run(notice)
+        if trace:
+            trace.finish(machine)
         if stop.kind == KILLED:
             denied.append(name_of(stop.nr))
         calls = {name_of(nr): count for nr, count in machine.calls().items()}

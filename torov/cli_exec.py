@@ -305,7 +305,7 @@ def _explain(lines: list[dict[str, object]], as_json: bool) -> None:
 
 
 def _trace(given: dict[str, str], policy: Policy | None) -> Tracing:
-    from torov.cli_trace import of_options
+    from torov.tracing.options import of_options
 
     return of_options(given, policy.trace if policy else None)
 

@@ -1,17 +1,11 @@
-"""``torov strace``, which takes strace's own options, and the options of ``torov exec`` that ask for a trace."""
+"""``torov strace``, which takes strace's own options."""
 
 from __future__ import annotations
-
-import shlex
 
 from torov.cli_exec import OPTIONS, run_line, show
 from torov.errors import UsageError
 from torov.exec_words import ExecWords
-from torov.tracing.options import FORMATS, Tracing
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from torov.tracing.options import Tracing, known_format
 
 HELP = """\
 Usage: torov strace [OPTION...] [torov exec's long options] PROGRAM [ARG...]
@@ -71,7 +65,7 @@ def run_strace(words: list[str]) -> int:
             if _takes_next(word):
                 theirs.append(next(rest, ""))
     made = Tracing(theirs)
-    made.format = _format(form)
+    made.format = known_format(form)
     if not made.rest:
         raise UsageError("no program given; write: torov strace [OPTION...] PROGRAM [ARG...]")
     line = ExecWords([*ours, _found(made.rest[0]), "--", *made.rest[1:]], OPTIONS)
@@ -93,36 +87,3 @@ def _found(program: str) -> str:
     import shutil
 
     return shutil.which(program) or program
-
-
-def _format(text: str) -> str:
-    if text not in FORMATS:
-        raise UsageError(f"--trace-format {text}: expected {', '.join(FORMATS)}")
-    return text
-
-
-def of_options(given: Mapping[str, str], policy: Mapping[str, object] | None) -> Tracing:
-    """The trace that options of ``torov exec`` and a policy ask for.
-
-    Args:
-        given: options by their names; what they say comes before the policy.
-        policy: Policy.trace, or None.
-
-    Raises:
-        UsageError: as Tracing.
-    """
-    made = Tracing(shlex.split(given.get("--trace-opts", "")), follow=True)
-    if made.rest:
-        raise UsageError(f"--trace-opts: {made.rest[0]} is no option of strace")
-    words = policy or {}
-    if given.get("--trace"):
-        made.filter(given["--trace"])
-    elif isinstance(words.get("calls"), list):
-        from torov.syscalls import by_name
-
-        names = words["calls"]
-        calls = [by_name(str(name)) for name in (names if isinstance(names, list) else ())]
-        made.only(call.nr for call in calls if call is not None)
-    made.format = _format(given.get("--trace-format") or str(words.get("format") or "text"))
-    made.out = given.get("--trace-out") or made.out or (str(words["file"]) if words.get("file") else None)
-    return made

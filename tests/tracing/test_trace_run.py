@@ -15,6 +15,8 @@ import pytest
 from support import Compiler
 from traced import ROOT, build, run, torov
 
+import torov as torov_package
+
 EXEC = [sys.executable, "-m", "torov", "exec", "--quiet"]
 
 
@@ -45,6 +47,17 @@ def test_a_policy_can_ask_for_a_trace(cc: Compiler, tmp_path: Path) -> None:
     calls = {json.loads(line).get("call") for line in (tmp_path / "out").read_text().splitlines()}
     assert {"openat", "execve"} <= calls
     assert not calls & {"open", "read", "mkdir"}
+
+
+def test_a_policy_of_the_python_interface_can_too(cc: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.json").write_text(json.dumps({"torov": 1, "default": "allow", "trace": {"calls": ["mkdir"], "file": "out"}}))
+    for _ in range(2):  # the second guest has the first one's VM
+        assert torov_package.run(build(cc, "files"), policy="p.json").exit_status == 3
+        rows = (tmp_path / "out").read_text().splitlines()
+        assert re.search(r'mkdir\("d", 0755\) += (0|-1 EEXIST \(File exists\))$', rows[0])
+        assert rows[1].endswith("+++ exited with 3 +++")
+        assert len(rows) == 2
 
 
 def test_what_a_policy_refuses_is_marked(cc: Compiler, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from torov.errors import TraceError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torov.vmm.machine import Machine
 
@@ -280,3 +280,43 @@ def _named(word: str, text: str) -> set[int]:
         near = nearest(word)
         raise UsageError(f"trace={text}: no system call is called {word}{f'; did you mean {near}?' if near else ''}")
     return {call.nr} if call else set()
+
+
+def known_format(text: str) -> str:
+    """One of FORMATS.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if text not in FORMATS:
+        raise UsageError(f"--trace-format {text}: expected {', '.join(FORMATS)}")
+    return text
+
+
+def of_options(given: Mapping[str, str], policy: Mapping[str, object] | None) -> Tracing:
+    """The trace that options of ``torov exec`` and a policy ask for.
+
+    Args:
+        given: options by their names; what they say comes before the policy.
+        policy: Policy.trace, or None.
+
+    Raises:
+        UsageError: as Tracing.
+    """
+    import shlex
+
+    made = Tracing(shlex.split(given.get("--trace-opts", "")), follow=True)
+    if made.rest:
+        raise UsageError(f"--trace-opts: {made.rest[0]} is no option of strace")
+    words = policy or {}
+    if given.get("--trace"):
+        made.filter(given["--trace"])
+    elif isinstance(words.get("calls"), list):
+        from torov.syscalls import by_name
+
+        names = words["calls"]
+        calls = [by_name(str(name)) for name in (names if isinstance(names, list) else ())]
+        made.only(call.nr for call in calls if call is not None)
+    made.format = known_format(given.get("--trace-format") or str(words.get("format") or "text"))
+    made.out = given.get("--trace-out") or made.out or (str(words["file"]) if words.get("file") else None)
+    return made

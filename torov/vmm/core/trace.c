@@ -142,8 +142,12 @@ static bool visible(uint64_t nr) {
 }
 
 /* A SIGCHLD that nobody handles is noted only for the trace. It must not interrupt a call that begins its time again. */
-static bool timed(uint64_t nr) {
-    return nr == 7 || nr == 23 || nr == 35 || nr == 202 || nr == 230 || nr == 232 || nr == 270 || nr == 271 || nr == 281 || nr == 441;
+static bool timed(uint64_t nr, const uint64_t a[6]) {
+    switch (nr) {
+    case 7: case 23: case 35: case 128: case 220: case 230: case 232: case 242: case 243: case 270: case 271: case 281: case 299: case 441: case 449: return true;
+    case 202: return a[3] && ((a[1] & 127) == 0 || (a[1] & 127) == 9); /* FUTEX_WAIT, FUTEX_WAIT_BITSET */
+    default: return false;
+    }
 }
 static void hold_child(struct trace_thread *t) {
     if (tv_me->proc->sig->act[SIGCHLD].handler == 0 && !(tv_me->sigmask & CHILD)) t->held_child = !mask_unless_noted(tv_me->sigmask | CHILD);
@@ -156,7 +160,7 @@ bool trace_before(struct tv_vm *vm, uint64_t nr, const uint64_t a[6]) {
     memcpy(t->a, a, sizeof t->a);
     t->in_call = true;
     t->shown = 0;
-    if (timed(nr)) hold_child(t);
+    if (timed(nr, a)) hold_child(t);
     if (o->counts != 1) {
         struct trace_record h = {.kind = TRACE_BEFORE, .nr = nr < 512 ? (int16_t)nr : 511, .number = nr};
         t->s.nr = nr < 512 ? (int)nr : 0x7fff & (int)nr;
