@@ -99,6 +99,8 @@ class World:
         process = Process(event.pid, host, Link(sock), os.fsdecode(event.data), event.a == core.ATTACHED)
         if event.a == core.FORKED:
             self.births[event.pid] = process
+            if not self.engaged:
+                self.detach(process)
             return
         known = self.processes.get(event.pid)
         if known is not None:

@@ -266,7 +266,8 @@ int debug_start(struct tv_vm *vm, int birth, pid_t parent) {
     struct tv_debug *d = vm->debug ? vm->debug : calloc(1, sizeof *d);
     uint64_t all = ~0ull, old;
     if (!d) return -ENOMEM;
-    d->running = false;
+    d->running = d->over = false;
+    d->alone = NULL;
     d->lifted = 0;
     if (birth != DEBUG_FORKED) d->engaged = birth == DEBUG_EXECED; /* else a client has to come first */
     vm->debug = d;
@@ -293,13 +294,17 @@ int debug_start(struct tv_vm *vm, int birth, pid_t parent) {
     return r;
 }
 
+static void leave(struct tv_vm *vm) {
+    if (!vm->debug || !vm->debug->running) return;
+    shutdown(vm->debug->sock, SHUT_RDWR);
+    pthread_join(vm->debug->thread, NULL);
+    close(vm->debug->sock);
+    vm->debug->running = false;
+}
+
 void debug_stop(struct tv_vm *vm) {
+    leave(vm);
     if (!vm->debug) return;
-    if (vm->debug->running) {
-        shutdown(vm->debug->sock, SHUT_RDWR);
-        pthread_join(vm->debug->thread, NULL);
-        close(vm->debug->sock);
-    }
     free(vm->debug->bp);
     free(vm->debug);
     vm->debug = NULL;
@@ -307,6 +312,9 @@ void debug_stop(struct tv_vm *vm) {
 
 /* In the child of a fork: its memory has the breakpoints, too. */
 void debug_forked(struct tv_vm *vm) {
+    vm->debug->alone = NULL; /* a thread of the parent */
+    vm->debug->lifted = 0;
+    vm->debug->running = false;
     if (vm->debug->over) return;
     if (tv_me->proc->let_go || !vm->debug->engaged) {
         vm->debug->sock = -1;
@@ -357,7 +365,7 @@ void debug_asked(struct tv_vm *vm) {
         close(sock);
         return;
     }
-    debug_stop(vm);
+    leave(vm); /* of a debugger before; its memory stays, since threads look at it */
     vm->keep[KEEP_DEBUG] = sock;
     debug_start(vm, DEBUG_ATTACHED, 0);
 }

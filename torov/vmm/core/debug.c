@@ -17,24 +17,30 @@ static bool tell(struct tv_vm *vm, int cause, uint64_t b, uint64_t c, const sigi
     struct tv_thread *t = tv_me;
     struct tv_saved *s = own(t);
     siginfo_t trap = {.si_signo = SIGTRAP, .si_code = cause == DEBUG_STEPPED ? TRAP_TRACE : SI_KERNEL};
-    if (!s || !debug_on(vm, t->proc) || proc_ended(t->proc) || t->gone) return false;
     if (!info) info = &trap;
-    s->info = *info;
-    s->orig_rax = cause == DEBUG_ENTRY || cause == DEBUG_RETURN ? b : ~0ull;
-    s->step = s->signal = 0;
-    s->stepped = false;
-    pthread_mutex_lock(&vm->lock);
-    t->stop = true; /* before it is told: the answer may let us go at once */
+    pthread_mutex_lock(&vm->lock); /* the debugger may go at any time: release() */
+    bool on = s && debug_on(vm, t->proc) && !t->proc->end.kind && !t->gone;
+    if (on) {
+        s->info = *info;
+        s->orig_rax = cause == DEBUG_ENTRY || cause == DEBUG_RETURN ? b : ~0ull;
+        s->step = s->signal = 0;
+        s->stepped = false;
+        s->told = cause == DEBUG_SIGNAL ? (int)b : 0;
+        t->stop = true; /* before it is told: the answer may let us go at once */
+    }
     pthread_mutex_unlock(&vm->lock);
+    if (!on) return false;
     struct debug_msg m = {.op = DEBUG_STOP, .pid = t->proc->pid, .tid = t->tid, .a = (uint64_t)cause, .b = b, .c = c};
     debug_event(vm, &m, info, sizeof *info);
     return true;
 }
 
-void debug_tell(struct tv_vm *vm, int cause, uint64_t b, uint64_t c, const siginfo_t *info) {
-    if (!tell(vm, cause, b, c, info)) return;
+bool debug_tell(struct tv_vm *vm, int cause, uint64_t b, uint64_t c, const siginfo_t *info) {
+    if (!tell(vm, cause, b, c, info)) return false;
     thread_park(vm);
+    tv_me->saved->told = 0;
     tv_me->attention = 1; /* what comes now: debug_attend() */
+    return true;
 }
 
 /* What comes with the signal that the debugger chose: what it wrote, or what was told; else it is one of kill(2). */
@@ -50,9 +56,7 @@ int debug_signal(struct tv_vm *vm, siginfo_t *info) {
     int sig = info->si_signo;
     bool untold = vm->debug->pass & 1ull << (sig - 1) && !(s && s->step); /* a step that ends in a handler must be no surprise */
     if (!s || !debug_on(vm, t->proc) || untold) return sig;
-    s->told = sig;
-    debug_tell(vm, DEBUG_SIGNAL, (uint64_t)sig, 0, info);
-    s->told = 0;
+    if (!debug_tell(vm, DEBUG_SIGNAL, (uint64_t)sig, 0, info)) return sig;
     chosen(s, info);
     sig = s->signal;
     s->signal = 0;
@@ -69,6 +73,7 @@ bool debug_call(struct tv_vm *vm) {
     tv_me->in_call = true;
     if (!caught(vm->debug, nr) || !own(tv_me)) return true;
     r->rax = (uint64_t)-ENOSYS;
+    tv_me->saved->orig_rax = nr; /* the debugger may go at any time */
     debug_tell(vm, DEBUG_ENTRY, nr, 0, NULL);
     tv_me->attention = 0; /* or the call would not begin */
     if (tv_me->stop || tv_me->noted) tv_me->attention = 1;

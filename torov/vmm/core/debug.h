@@ -91,7 +91,7 @@ void debug_clear(struct tv_vm *vm); /* all of both */
 
 /* debug.c */
 bool debug_on(const struct tv_vm *vm, const struct tv_proc *p);
-void debug_tell(struct tv_vm *vm, int cause, uint64_t b, uint64_t c, const siginfo_t *info); /* tv_me stands still until it may go on */
+bool debug_tell(struct tv_vm *vm, int cause, uint64_t b, uint64_t c, const siginfo_t *info); /* tv_me stands still until it may go on; false: nobody hears */
 bool debug_one(struct tv_vm *vm); /* one instruction of tv_me; false: it was not made */
 
 /* control.c */
