@@ -163,3 +163,15 @@ def test_a_program_is_found_and_called_as_a_shell_does(tmp_path: Path) -> None:
         run([*command, "-o", tmp_path / "out", "-e", "execve", "sh", "-c", "exit 4"], tmp_path)
         shown.append(re.sub(r"0x\w+ /\* \d+", "N", (tmp_path / "out").read_text()))
     assert shown[0] == shown[1]
+
+
+def test_long_strings_do_not_crowd_out_the_result(cc: Compiler, tmp_path: Path) -> None:
+    program = cc(
+        "#include <fcntl.h>\n#include <string.h>\n#include <sys/uio.h>\n"
+        "int main(void) { static char b[8][5000]; struct iovec v[8]; memset(b, 1, sizeof b);\n"
+        'for (int i = 0; i < 8; i++) v[i] = (struct iovec){b[i], 5000}; int fd = open("/dev/null", O_WRONLY);\n'
+        "writev(fd, v, 8); writev(fd, v, 1); return 0; }"
+    )
+    theirs, ours = traces(program, tmp_path, "-s", "5000", "-e", "writev")
+    assert theirs[1] == ours[1] and len(ours[1]) > 10000
+    assert ours[0].endswith(" = 40000") and ours[0][:20000] == theirs[0][:20000]

@@ -112,7 +112,7 @@ def test_a_child_that_ends_does_not_lengthen_a_sleep(cc: Compiler, tmp_path: Pat
         'printf("%d\\n", (int)((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000)); }'
     )
     done = run([*torov("-f", "-o", tmp_path / "out"), program], tmp_path)
-    assert 490 <= int(done.stdout) < 800
+    assert 490 <= int(done.stdout) < 890  # begun again when the last child ends, it would be 900
     assert (tmp_path / "out").read_text().count("--- SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED") >= 1
 
 

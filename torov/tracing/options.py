@@ -121,7 +121,7 @@ class Tracing:
         elif not value.isdecimal():
             raise UsageError(f"-{letter} {value}: expected a number")
         elif letter == "s":
-            self._options["string_size"] = min(int(value), 16384)
+            self._options["string_size"] = min(int(value), 5120)
         else:
             self._options["column"] = min(int(value), 200)
 

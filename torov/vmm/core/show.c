@@ -9,11 +9,12 @@
 #include "shapes.h" /* generated from torov/tracing */
 
 void put_c(struct show *s, char c) {
-    if (s->n < sizeof s->text - 1) s->text[s->n++] = c;
+    if (s->n < s->room) s->text[s->n++] = c;
 }
 void put(struct show *s, const char *text) {
     size_t n = strlen(text);
-    if (n > sizeof s->text - 1 - s->n) n = sizeof s->text - 1 - s->n;
+    size_t left = s->n < s->room ? s->room - s->n : 0;
+    if (n > left) n = left;
     memcpy(s->text + s->n, text, n);
     s->n += n;
 }
@@ -392,6 +393,7 @@ static uint64_t keep(struct show *s) {
 
 void show_before(struct show *s) {
     s->after = s->failed = s->open = s->early = false;
+    s->room = sizeof s->text - 2048;
     s->kept = keep(s);
     put_args(s, false);
 }

@@ -19,7 +19,7 @@ struct show {
     bool early;         /* all arguments are shown before the call */
     bool open;          /* what is shown before the call ends with a separator */
     uint64_t kept;      /* a length or an offset as it was before the call */
-    size_t n;
+    size_t n, room; /* room: what arguments may fill; the result comes behind them */
     char text[SHOW_MOST];
 };
 

@@ -127,6 +127,7 @@ static struct trace_thread *mine(struct tv_vm *vm) {
     struct trace_thread *t = tv_me->trace;
     if (!t && (t = tv_me->trace = malloc(sizeof *t))) {
         t->in_call = t->signalled = t->ended = t->held_child = false;
+        t->s.room = sizeof t->s.text;
         t->s.vm = vm, t->s.o = &vm->trace->o, t->s.a = t->a;
     }
     return t;
@@ -223,6 +224,7 @@ void trace_after(struct tv_vm *vm, uint64_t nr, int64_t ret) {
         }
         t->s.ret = ret;
         show_after(&t->s);
+        t->s.room = sizeof t->s.text;
         put_c(&t->s, SHOW_RESULT);
         result(vm, t, nr, ret);
         if (tv_me->refused) put(&t->s, *tv_me->refused ? " (DENIED: " : " (DENIED"), put(&t->s, tv_me->refused), put_c(&t->s, ')');
