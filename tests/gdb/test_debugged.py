@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -169,3 +170,14 @@ def test_a_thread_that_ends_alone_under_a_step(cc: Compiler, tmp_path: Path) -> 
     ran = debugged(tmp_path, built(cc, "busy"), commands)
     assert "No unwaited-for children left" in ran.said or "thread exited" in ran.said.lower(), ran.whole
     assert (ran.out, ran.status) == ("299 300 300\n", 0), ran.whole
+
+
+def test_a_core_file_of_gdbs(cc: Compiler, tmp_path: Path) -> None:
+    """It reads everything that is mapped, vvar too, which the guest can read and the monitor cannot."""
+    program, core = built(cc, "plain", "dynamic"), tmp_path / "core"
+    ran = debugged(tmp_path, program, ["break leaf", "continue", f"gcore {core}", "delete", "continue"])
+    assert (ran.out, ran.status) == ("out\n", 3), ran.whole
+    said = subprocess.run(
+        ["gdb", "-nx", "-batch", "-ex", "backtrace", program, core], capture_output=True, text=True, check=False
+    ).stdout
+    assert re.search(r"#0  leaf \(x=0\).*#1 .* in middle \(x=0\).*#2 .* in main \(argc=1", said, re.S), said

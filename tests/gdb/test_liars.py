@@ -102,6 +102,26 @@ def test_a_client_that_breaks_off(plain: Guest, lie: bytes) -> None:
     plain.ends(b"out\n", 3)
 
 
+def test_memory_that_is_not_there(plain: Guest) -> None:
+    """All over the guest's addresses and beyond: reads, writes, breakpoints, watchpoints."""
+    client = plain.client()
+    for at in (
+        0,
+        0x1000,
+        0xE000,
+        *range(0x10000, 0x1000000, 0x70000),
+        *range(0x3FFFF000, 1 << 39, 1 << 30),
+        1 << 47,
+        (1 << 64) - 4,
+    ):
+        for packet in (b"m%x,8", b"M%x,1:00", b"Z0,%x,1", b"Z2,%x,8", b"z0,%x,1", b"z2,%x,8"):
+            if 0x400000 <= at < 0x800000 and packet[:1] in b"MZz":
+                continue
+            assert client.ask(packet % at) is not None
+    client.sock.close()
+    plain.ends(b"out\n", 3)
+
+
 @pytest.mark.parametrize(
     "after", [b"vCont;c", b"vCont;s", b"Z0,401000,1", b"Z2,4a6000,8", b"?", b"D", b"QCatchSyscalls:1", b"vCont;t"]
 )

@@ -264,7 +264,7 @@ static int hello(struct tv_vm *vm, int birth, pid_t parent) {
 /* In a thread of the guest, with nothing locked. birth: enum debug_birth. What fails leaves the guest undebugged. */
 int debug_start(struct tv_vm *vm, int birth, pid_t parent) {
     struct tv_debug *d = vm->debug ? vm->debug : calloc(1, sizeof *d);
-    uint64_t all = ~0ull, old;
+    uint64_t all = sig_waiting(~0ull), old; /* what memory that is not there raises is caught: copy.c */
     if (!d) return -ENOMEM;
     d->running = d->over = false;
     d->alone = NULL;
