@@ -34,6 +34,8 @@ from bench.supervisors import (
     whole,
 )
 
+pytestmark = pytest.mark.xdist_group("bench")  # compiled once, and not measured by two at once
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 @pytest.fixture(scope="module")

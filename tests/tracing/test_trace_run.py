@@ -160,6 +160,7 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
+@pytest.mark.xdist_group("fuzzed traces")  # compiled once
 @pytest.mark.parametrize("form", ["text", "json", "perfetto"])
 @pytest.mark.parametrize("lies", [False, True], ids=["random", "lies"])
 def test_neither_random_arguments_nor_a_monitor_that_lies_do_harm(fuzzer: Path, tmp_path: Path, form: str, lies: bool) -> None:

@@ -41,7 +41,7 @@ def build(cc: Compiler, name: str, kind: str = "glibc") -> Path:
 def run(command: Sequence[str | Path], where: Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """One process in a directory of its own, without core files."""
     where.mkdir(parents=True, exist_ok=True)
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "TZ": "UTC"}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TZ": "UTC", "ABSTRACT": f"{os.getpid():08}"}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     words = ["sh", "-c", 'ulimit -c 0; exec "$@"', "sh", *map(str, command)]
     return subprocess.run(

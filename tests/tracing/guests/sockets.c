@@ -6,6 +6,7 @@ int main(void) {
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}}, got;
     struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(9), .sin6_addr = IN6ADDR_LOOPBACK_INIT, .sin6_flowinfo = htonl(7), .sin6_scope_id = 1};
     struct sockaddr_un un = {.sun_family = AF_UNIX, .sun_path = "sock"}, hidden = {.sun_family = AF_UNIX, .sun_path = "\0abstract"};
+    if (getenv("ABSTRACT")) memcpy(hidden.sun_path + 1, getenv("ABSTRACT"), 8); /* others run this, too */
     struct sockaddr_nl nl = {.nl_family = AF_NETLINK, .nl_groups = 5};
     S(socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv);
     int s = S(socket, AF_INET, SOCK_STREAM, IPPROTO_TCP), u = S(socket, AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, IPPROTO_IP);
