@@ -6,7 +6,7 @@ int main(int argc, char **argv) {
     alarm(60);
     if (write(1, "go\n", 3) != 3) return 1;
     while (!stop)
-        if (argc > 1) poll(0, 0, 60000);
+        if (argc > 1) poll(0, 0, 3000);
     if (write(1, "left\n", 5) != 5) return 1;
     return 2;
 }
