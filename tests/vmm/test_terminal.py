@@ -121,7 +121,7 @@ def both(program: str | Path, *args: str, where: Path, play: object) -> str:
         except BaseException:
             session.kill()
             raise
-        texts.append(re.sub(r"\b\d{4,}\b", "PID", session.end()))
+        texts.append(re.sub(r"(?<=\] )\d+|\b\d{4,}\b", "PID", session.end()))
     assert texts[1] == texts[0]
     return texts[0]
 
@@ -217,6 +217,6 @@ def test_a_shell_outside_controls_the_guest(cc: Compiler, tmp_path: Path) -> Non
         except BaseException:
             s.kill()
             raise
-        texts.append(re.sub(r"\b\d{4,}\b", "PID", s.end()).replace(f"./{name}", "./PROGRAM"))
+        texts.append(re.sub(r"(?<=\] )\d+|\b\d{4,}\b", "PID", s.end()).replace(f"./{name}", "./PROGRAM"))
     assert texts[0] == texts[1]
     assert "status 130" in texts[0]
