@@ -73,7 +73,8 @@ def test_one_drawn_name_stands_for_others(template: str, letters: str, count: in
         (made,) = general.patterns({one}, drawn=frozenset({one}))
         missed += not matches(made.encode(), other.encode())
         assert not matches(made.encode(), b"/tmp/" + b"x" * 30)
-    assert missed <= 20  # six small letters may be a name that somebody gave: one out of 180 draws
+    # six small letters may be a name that somebody gave: one out of 180 draws. Behind gcc's prefix nobody did.
+    assert missed <= (0 if template.startswith("cc") else 20)
 
 
 names = st.text(st.sampled_from("abZ019_.-*[]{}\\ é"), min_size=1, max_size=12).filter(lambda name: name not in (".", ".."))

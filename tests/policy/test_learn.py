@@ -367,7 +367,7 @@ def test_tools_run_again(name: str, tmp_path: Path) -> None:
     first = learning(out, "/bin/bash", "-c", TOOLS[name], cwd=tmp_path)
     for _ in range(2):
         again = under(out, "/bin/bash", "-c", TOOLS[name], cwd=tmp_path)
-        assert (again.status, again.out) == (first.status, first.out)
+        assert (again.status, again.out) == (first.status, first.out), again.err
         assert "denied" not in again.err
     ran = under(out, "/bin/bash", "-c", "cat /etc/shells", cwd=tmp_path)
     assert "denied" in ran.err and ran.status != 0

@@ -26,7 +26,7 @@ OK, ERROR, UNKNOWN = b"OK", b"E01", b""
 FEATURES = (
     f"PacketSize={MOST:x};QStartNoAckMode+;multiprocess+;swbreak+;hwbreak+;fork-events+;vfork-events+;exec-events+;vContSupported+;"
     "no-resumed+;QPassSignals+;QProgramSignals+;QCatchSyscalls+;qXfer:features:read+;qXfer:auxv:read+;qXfer:exec-file:read+;"
-    "qXfer:threads:read+;qXfer:siginfo:read+;qXfer:siginfo:write+"
+    "qXfer:threads:read+;qXfer:siginfo:read+;qXfer:siginfo:write+;qXfer:libraries-svr4:read+"
 ).encode()
 _WATCHES = {2: 0, 3: 1, 4: 2}
 _EXPEDITED = (6, 7, 16)

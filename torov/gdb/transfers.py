@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torov.gdb import link as core
+from torov.gdb import modules
 from torov.gdb.packet import MOST, escape
 from torov.gdb.registers import AVX, description
 
@@ -27,6 +28,8 @@ def read(session: Session, kind: str, annex: bytes) -> bytes | None:
         return description(AVX[0][0] in names).encode()
     if kind == "auxv":
         return auxv(session.link())
+    if kind == "libraries-svr4":
+        return modules.document(session.link().read, auxv(session.link()))
     return session.document(kind, annex) if kind in ("threads", "exec-file", "siginfo") else None
 
 

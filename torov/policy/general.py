@@ -134,6 +134,8 @@ def _temporary(name: str, sure: bool = False) -> str:
     words = name.split(".")
     made = [_drawn(word) for word in words]
     if sure:
+        if re.fullmatch(r"cc[A-Za-z0-9]{6}(\.\w+)+", name):  # gcc's (make_temp_file(3) of libiberty), whatever was drawn
+            return ".".join(("cc??????", *map(quote, words[1:])))
         at = max((at for at, word in enumerate(words) if re.search(r"\w{6}$", word)), default=-1)
         # a word of small letters is somebody's, but for Python's eight, which may well be that
         if at >= 0 and (not re.fullmatch("[a-z]+", words[at]) or (len(words) == 1 and len(name) == 8)):
