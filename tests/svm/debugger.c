@@ -24,7 +24,10 @@ static struct packet early; /* an event that came before the answer to what let 
 static bool receive(int from, bool answer) { /* an answer, or an event */
     if (!answer && early.m.op) { got = early; early.m.op = 0; return true; }
     for (;;) {
-        if (recv(from, &got, sizeof got, 0) < (ssize_t)sizeof got.m) return fail("end of the socket", got.m.op, 0);
+        if (recv(from, &got, sizeof got, 0) < (ssize_t)sizeof got.m) {
+            got.m.a = 0;
+            return (answer && early.m.op == DEBUG_END) || fail("end of the socket", got.m.op, 0); /* see debug.h */
+        }
         if ((got.m.op >= DEBUG_READ) == answer) return true;
         early = got;
     }

@@ -6,7 +6,8 @@
 
 #include <sys/resource.h>
 
-/* One message. Answers carry the number of the request; events have none. torov/gdb/link.py has the same table. */
+/* One message. Answers carry the number of the request; events have none. A process that ends may leave a request without its answer.
+ * torov/gdb/link.py has the same table. */
 struct debug_msg {
     uint32_t op, seq;
     int32_t pid, tid;
