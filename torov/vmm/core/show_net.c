@@ -154,7 +154,7 @@ static void put_control(struct show *s, gva at, uint64_t len) {
             put_string(s, d, body < s->o->string_size ? body : s->o->string_size, body > s->o->string_size, false);
         }
         put_c(s, '}');
-        if (h.cmsg_len < sizeof h) break;
+        if (h.cmsg_len < sizeof h || h.cmsg_len >= most) break;
         pos += (h.cmsg_len + 7) & ~7ull;
     }
     put_c(s, ']');

@@ -180,7 +180,7 @@ bool show_sigevent(struct show *s, int arg, const void *data) {
 
 static void put_ticks(struct show *s, const char *name, int64_t ticks) {
     put(s, name), put_d(s, ticks);
-    if (ticks) put(s, " /* "), put_d(s, ticks / 100), put_c(s, '.'), put_pad(s, (uint64_t)(ticks < 0 ? -ticks : ticks) % 100, 2), put(s, " s */");
+    if (ticks) put(s, " /* "), put_d(s, ticks / 100), put_c(s, '.'), put_pad(s, (ticks < 0 ? 0 - (uint64_t)ticks : (uint64_t)ticks) % 100, 2), put(s, " s */");
 }
 bool show_siginfo(struct show *s, int arg, const void *data) {
     static const uint8_t codes[32] = {[SIGCHLD] = SET_si_chld, [SIGSEGV] = SET_si_segv, [SIGBUS] = SET_si_bus, [SIGFPE] = SET_si_fpe,
