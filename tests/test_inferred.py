@@ -10,11 +10,11 @@ from running import run, torov
 from support import HELLO_C, HELLO_S, Compiler
 
 from torov import inferred, policy
-from torov.corpus import Offline, fetch, read_manifest
+from torov.corpus import Offline, fetch, read_binaries
 from torov.learned import dump
 from torov.syscalls import CALLS
 
-ENTRIES = read_manifest()
+ENTRIES = read_binaries()
 
 
 def binary(name: str) -> Path:

@@ -23,6 +23,7 @@ VERBS = (
     ("policy", "look at policies, make and convert them"),
     ("patch", "show what would be changed in a program and why; write or undo a patched copy"),
     ("profile", "run a program many times: how long it takes, and how that compares"),
+    ("corpus", "run real programs natively and by torov, and compare"),
     ("attach", "let gdb into a program that runs"),
     ("doctor", "look whether and how this machine can run guests"),
 )
@@ -84,6 +85,11 @@ def _other(words: list[str]) -> int:
     made["doctor"].add_argument("--json", action="store_true", help="print the findings as JSON")
     made["policy"].formatter_class = argparse.RawDescriptionHelpFormatter
     policy = policy_cli.add(made["policy"]) if words[:1] == ["policy"] else None  # imports more than the other verbs need
+    if words[:1] == ["corpus"]:
+        from torov import cli_corpus
+
+        made["corpus"].formatter_class = argparse.RawDescriptionHelpFormatter
+        corpus = cli_corpus.add(made["corpus"])
     rest: list[str] = []
     if words[:1] == ["profile"]:
         from torov import cli_profile
@@ -99,6 +105,8 @@ def _other(words: list[str]) -> int:
         options = parser.parse_args(words)
     except SystemExit as stop:  # argparse has printed; its 2 is our 125
         return 125 if stop.code else 0
+    if options.verb == "corpus":
+        return corpus(options)
     if options.verb == "profile":
         return profile(options, rest)
     handlers: dict[str, Callable[[argparse.Namespace], int]] = {"patch": _patch, "doctor": _doctor, "attach": _attach}

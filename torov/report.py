@@ -131,6 +131,26 @@ def print_text(text: str) -> None:
     print(text, flush=True)
 
 
+_LIVE: list[Console] = []
+
+
+def print_lines(lines: Iterable[str], stderr: bool = False) -> None:
+    """Print lines that programs may have written: what a terminal would obey is shown as an escape. A bar stays below them.
+
+    Args:
+        lines: texts without line ends.
+        stderr: to standard error.
+    """
+    console = _LIVE[-1] if _LIVE and stderr else _console(stderr)
+    for line in lines:
+        console.print(escape(printable(line)), soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """A text whose control characters and broken bytes are escapes, as ``\\x1b``; tabs stay."""
+    return "".join(c if c == "\t" or c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
 @contextlib.contextmanager
 def progress(what: str, steps: int) -> Iterator[Callable[[], None]]:
     """A bar on standard error, if that is a terminal.
@@ -147,9 +167,14 @@ def progress(what: str, steps: int) -> Iterator[Callable[[], None]]:
         return
     from rich.progress import Progress
 
-    with Progress(console=_console(stderr=True), transient=True) as bar:
+    console = _console(stderr=True)
+    with Progress(console=console, transient=True) as bar:
         task = bar.add_task(what, total=steps)
-        yield lambda: bar.advance(task)
+        _LIVE.append(console)
+        try:
+            yield lambda: bar.advance(task)
+        finally:
+            _LIVE.remove(console)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", stderr: bool = False) -> None:

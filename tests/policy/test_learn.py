@@ -15,7 +15,7 @@ from running import ROOT, Ran, run, torov
 from support import Compiler
 
 from torov import policy
-from torov.corpus import Offline, fetch, read_manifest
+from torov.corpus import Offline, fetch, read_binaries
 from torov.errors import PolicyError
 from torov.learned import dump
 from torov.policy import learn
@@ -262,7 +262,7 @@ def test_what_a_script_names_is_learned(cc: Compiler, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def busybox() -> Path:
-    entries = read_manifest()
+    entries = read_binaries()
     try:
         return fetch(entries["busybox"], entries.values())
     except Offline as err:
@@ -376,7 +376,7 @@ def test_tools_run_again(name: str, tmp_path: Path) -> None:
 @pytest.mark.kvm
 @pytest.mark.corpus
 def test_caddy_serves_under_what_it_taught(tmp_path: Path) -> None:
-    entries = read_manifest()
+    entries = read_binaries()
     try:
         caddy = fetch(entries["caddy"], entries.values())
     except Offline as err:

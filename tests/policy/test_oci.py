@@ -20,7 +20,7 @@ from torov.policy.evaluate import Program, Subject
 from torov.policy.oci import DOCKER_CAPABILITIES
 from torov.syscalls import CALLS, DENY
 
-PROFILES = corpus.read_manifest(Path(__file__).parents[1] / "golden" / "profiles.tsv")
+PROFILES = corpus.read_binaries(corpus.PROFILES)
 FULL = (1 << 64) - 1
 MEANT = {"allow": "allow", "kill": "kill", "trap": "kill", "log": "log", "notify": "ask", "trace": "ENOSYS"}
 """What docs/policy.md says becomes of each action of seccomp."""

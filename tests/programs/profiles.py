@@ -15,13 +15,14 @@ from typing import Any
 import libseccomp
 from running import ROOT, Ran
 
-from torov.corpus import fetch, read_manifest
+from torov.corpus import PROFILES as PROFILES_FILE
+from torov.corpus import fetch, read_binaries
 from torov.loader.cachedir import location
 from torov.policy.oci import DOCKER_CAPABILITIES
 from torov.seccomp import _SPACES
 from torov.syscalls import DENY, by_name
 
-PROFILES = read_manifest(ROOT / "tests" / "golden" / "profiles.tsv")
+PROFILES = read_binaries(PROFILES_FILE)
 PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else os.path.realpath(sys.executable)
 """An interpreter that is linked dynamically: the distribution's, or this one's."""
 

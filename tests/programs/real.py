@@ -15,9 +15,9 @@ from pathlib import Path
 
 from running import ROOT, Ran, run
 
-from torov.corpus import fetch, read_manifest
+from torov.corpus import fetch, read_binaries
 
-ENTRIES = read_manifest()
+ENTRIES = read_binaries()
 
 
 def program(name: str) -> Path:

@@ -1,6 +1,6 @@
 """Seccomp profiles that others ship: busybox, caddy and python3 run under them by torov as natively under libseccomp's filter.
 
-The profiles are those of tests/golden/profiles.tsv: Docker's default and its first form, Podman's (containers-common), Flatpak's
+The profiles are those of torov/corpus/profiles.toml: Docker's default and its first form, Podman's (containers-common), Flatpak's
 for a Docker container, and two that runc tests with. They are read by libseccomp as Docker's daemon and runc do.
 """
 

@@ -72,9 +72,9 @@ def test_esbuild_bundles_an_npm_project(npm_project: Path, tmp_path: Path) -> No
 
 def test_tsgo_checks_types(npm_project: Path, tmp_path: Path) -> None:
     """The type checker, its library files beside it as in its package."""
-    from torov.corpus import read_manifest
+    from torov.corpus import read_binaries
 
-    entry = read_manifest()["tsgo"]
+    entry = read_binaries()["tsgo"]
     subprocess.run(["npm", "pack", "-s", f"{entry.package}@{entry.version}"], cwd=tmp_path, check=True, capture_output=True)
     with tarfile.open(next(tmp_path.glob("*.tgz"))) as package:
         package.extractall(tmp_path, filter="data")

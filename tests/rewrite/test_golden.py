@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from torov.corpus import Entry, Offline, fetch, read_manifest
+import torov.corpus
+from torov.corpus import Entry, Offline, fetch, read_binaries
 from torov.loader.elf import load
 from torov.loader.image import Image
 from torov.rewrite.patchfile import undo, write_patched
@@ -22,8 +23,8 @@ from torov.rewrite.plan import Kept, Plan, Verdict, plan
 
 pytestmark = pytest.mark.corpus
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "verdicts.json").read_text())
-ENTRIES = read_manifest()
+GOLDEN = json.loads((Path(torov.corpus.__file__).parent / "golden.json").read_text())
+ENTRIES = read_binaries()
 SMALL = [i for i, e in ENTRIES.items() if e.size < 30_000_000]
 LARGE = [i for i in ENTRIES if i not in SMALL]
 # Free Pascal's code has no function table and holds data: its system calls stay AMBIGUOUS.

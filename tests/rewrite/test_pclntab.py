@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from synthetic import TABLES, TEXT, make_image, pclntab
 
-from torov.corpus import fetch, read_manifest
+from torov.corpus import fetch, read_binaries
 from torov.loader.elf import load
 from torov.loader.image import PF_R, PF_W, Image, Section, Segment
 from torov.rewrite import pclntab as reader
@@ -83,7 +83,7 @@ def test_a_table_that_does_not_hold(at: int, raw: bytes) -> None:
 
 @pytest.mark.corpus
 def test_go_1_27_program_agrees_with_its_symbols() -> None:
-    path = fetch(read_manifest()["gofmt-2"])
+    path = fetch(read_binaries()["gofmt-2"])
     found = reader.find(load(str(path)))
     assert found is not None
     lines = subprocess.run(["nm", "-S", path], check=True, capture_output=True, text=True).stdout.splitlines()

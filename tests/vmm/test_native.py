@@ -1,6 +1,6 @@
 """Real programs do under torov what they do natively: the same output, errors and exit status.
 
-The programs are those of the corpus manifest (tests/golden/manifest.tsv), built by nobody here.
+The programs are those of the corpus manifest (torov/corpus/binaries.toml), built by nobody here.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from torov.corpus import fetch, read_manifest
+from torov.corpus import fetch, read_binaries
 
-ENTRIES = read_manifest()
+ENTRIES = read_binaries()
 FPC_UNITS = "/usr/lib/x86_64-linux-gnu/fpc/3.2.2/units/x86_64-linux/rtl"
 
 pytestmark = [pytest.mark.corpus, pytest.mark.kvm]

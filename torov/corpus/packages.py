@@ -1,11 +1,6 @@
-"""Real programs to test with: named in a manifest, fetched by their own package managers, known by SHA-256.
+"""Binaries from their packages into a cache, by the package managers themselves, verified at every use.
 
-No binary is kept in the repository. A manifest row names a package, its version and one member of it; that
-member is fetched once into a cache directory ($TOROV_CORPUS, else $XDG_CACHE_HOME/torov/corpus) and is
-checked against the row's size and SHA-256 at every use.
-
-    python -m torov.corpus list
-    python -m torov.corpus fetch [ID...]
+The cache is $TOROV_CORPUS, else $XDG_CACHE_HOME/torov/corpus. A package is fetched once for all binaries that it has.
 
 Sources: apt-get(8) ``download``, dpkg-deb(1) ``--fsys-tarfile``, npm-pack(1), ``pip download``.
 """
@@ -23,87 +18,14 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from torov.errors import TorovError
+from torov.corpus.binaries import CorpusError, Entry, Offline
+from torov.corpus.compiled import compiled, installed
 
-MANIFEST = Path(__file__).resolve().parents[1] / "tests" / "golden" / "manifest.tsv"
 _FETCH_SECONDS = 600
 _apt_updated = False
-
-
-class CorpusError(TorovError):
-    """A binary of the corpus that cannot be had.
-
-    Args:
-        id: its name in the manifest.
-        problem: what is wrong, with what to do next.
-    """
-
-    def __init__(self, id: str, problem: str) -> None:
-        super().__init__(f"corpus: {id}: {problem}")
-        self.id, self.problem = id, problem
-
-
-class Offline(CorpusError):
-    """A binary that is not in the cache while TOROV_NO_NETWORK=1 declares that there is no network."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One row of the manifest: where a binary comes from, and what an independent survey counted in it.
-
-    Attributes:
-        id: name of the binary, and of its file in the cache.
-        source: ``debian``, ``npm`` or ``pypi``.
-        package, version, member: the package and the path of the binary inside it.
-        wheel: file name of the wheel for ``pypi``, else an empty string.
-        size, sha256: of the binary; bytes, lower-case hex.
-        raw, syscalls, embedded, clean_gap: pairs 0F 05 in the executable regions; those that are a syscall
-            reached from a function start; those inside another instruction; those in clean unanchored code.
-    """
-
-    id: str
-    source: str
-    package: str
-    version: str
-    member: str
-    wheel: str
-    size: int
-    sha256: str
-    raw: int
-    syscalls: int
-    embedded: int
-    clean_gap: int
-
-
-def read_manifest(path: Path = MANIFEST) -> dict[str, Entry]:
-    """Read a manifest, a table of tab-separated columns with one header line.
-
-    Args:
-        path: the manifest.
-    Returns:
-        the entries by id, in the file's order.
-    Raises:
-        CorpusError: the manifest cannot be read, or a row has not the right columns.
-    """
-    entries: dict[str, Entry] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as err:
-        raise CorpusError(str(path), f"cannot be read: {err.strerror}") from None
-    for number, line in enumerate(lines[1:], start=2):
-        try:
-            columns = line.split("\t")
-            (id_, source, package, version, member, size, sha256, _, _, raw, good, bad, gap, _) = columns
-            package, _, wheel = package.partition(" (")
-            entries[id_] = Entry(id_, source, package, version, member, wheel.rstrip(")"), int(size), sha256,
-                                 int(raw), int(good), int(bad), int(gap))
-        except ValueError:
-            raise CorpusError(str(path), f"line {number} has not the 14 columns of a manifest") from None
-    return entries
 
 
 def cache_dir() -> Path:
@@ -128,6 +50,10 @@ def fetch(entry: Entry, siblings: Iterable[Entry] = (), cache: Path | None = Non
         CorpusError: a package manager is missing, the version is gone, or the file is not the one named.
     """
     cache = cache or cache_dir()
+    if entry.source == "path":
+        return installed(entry)
+    if entry.source == "compile":
+        return compiled(entry, cache / "compiled")
     path = cache / entry.id
     if _verified(path, entry):
         return path
@@ -145,11 +71,12 @@ def fetch(entry: Entry, siblings: Iterable[Entry] = (), cache: Path | None = Non
 
 
 def _verified(path: Path, entry: Entry) -> bool:
-    """Tell whether path holds exactly the bytes that the manifest names."""
+    """Tell whether path holds exactly the bytes that the table names."""
     try:
         with open(path, "rb") as file:
-            return (os.fstat(file.fileno()).st_size == entry.size
-                    and hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256)
+            return (
+                os.fstat(file.fileno()).st_size == entry.size and hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+            )
     except OSError:
         return False
 
@@ -157,7 +84,7 @@ def _verified(path: Path, entry: Entry) -> bool:
 def _fetch_package(entry: Entry, members: dict[str, Entry], tmp: Path, cache: Path) -> None:
     """Download the package of an entry and move the wanted members into the cache."""
     if entry.source not in _DOWNLOAD:
-        raise CorpusError(entry.id, f"unknown source {entry.source}: expected {', '.join(_DOWNLOAD)}")
+        raise CorpusError(entry.id, f"unknown source {entry.source}: expected {', '.join((*_DOWNLOAD, 'path', 'compile'))}")
     _DOWNLOAD[entry.source](entry, tmp)
     packages = [p for p in tmp.iterdir() if p.suffix in (".deb", ".tgz", ".whl")]
     if len(packages) != 1:
@@ -171,8 +98,9 @@ def _fetch_package(entry: Entry, members: dict[str, Entry], tmp: Path, cache: Pa
             shutil.copyfileobj(stream, out)
         part.chmod(0o755)
         if not _verified(part, want):
-            raise CorpusError(want.id, f"{name} in {entry.package} {entry.version} is not the file of the "
-                                       f"manifest: its SHA-256 or size differs")
+            raise CorpusError(
+                want.id, f"{name} in {entry.package} {entry.version} is not the file of the table: its SHA-256 or size differs"
+            )
         os.replace(part, cache / want.id)
         if not missing:
             return
@@ -190,8 +118,7 @@ def _members(package: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with contextlib.ExitStack() as stack:
         source: IO[bytes] = stack.enter_context(open(package, "rb"))
         if package.suffix == ".deb":
-            child = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE,
-                                     stderr=subprocess.DEVNULL)
+            child = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", package], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
             stack.enter_context(child)
             stack.callback(child.kill)
             assert child.stdout is not None
@@ -208,15 +135,19 @@ def _run(entry: Entry, argv: list[str], cwd: Path) -> None:
     if shutil.which(argv[0]) is None:
         raise CorpusError(entry.id, f"{argv[0]} is not installed; it is needed to fetch {entry.package}")
     try:
-        done = subprocess.run(argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              errors="replace", timeout=_FETCH_SECONDS)
+        done = subprocess.run(
+            argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_FETCH_SECONDS
+        )
     except subprocess.TimeoutExpired:
         raise CorpusError(entry.id, f"{argv[0]} did not end within {_FETCH_SECONDS} s") from None
     if done.returncode:
         said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         errors = [line for line in said if line.lower().lstrip("npm ").startswith(("e:", "err"))] or said
-        raise CorpusError(entry.id, f"{entry.package} {entry.version} cannot be fetched: {argv[0]} "
-                                    f"ended with status {done.returncode}: {' '.join(errors[:2])[:300]}")
+        raise CorpusError(
+            entry.id,
+            f"{entry.package} {entry.version} cannot be fetched: {argv[0]} "
+            f"ended with status {done.returncode}: {' '.join(errors[:2])[:300]}",
+        )
 
 
 def _download_debian(entry: Entry, tmp: Path) -> None:
@@ -239,35 +170,45 @@ def _download_npm(entry: Entry, tmp: Path) -> None:
 def _download_pypi(entry: Entry, tmp: Path) -> None:
     # PEP 427: a wheel's name ends with a dot-separated set of platform tags; one of them is enough.
     platform = entry.wheel.removesuffix(".whl").rpartition("-")[2].partition(".")[0]
-    _run(entry, [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-                 "--no-deps", "--only-binary", ":all:", "--platform", platform,
-                 f"{entry.package}=={entry.version}"], tmp)
+    _run(
+        entry,
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--platform",
+            platform,
+            f"{entry.package}=={entry.version}",
+        ],
+        tmp,
+    )
 
 
 _DOWNLOAD = {"debian": _download_debian, "npm": _download_npm, "pypi": _download_pypi}
 
 
-def main(argv: list[str]) -> int:
-    """Serve ``python -m torov.corpus``; one line a binary, exit status 1 if one could not be had."""
-    entries = read_manifest()
-    verb, ids = (argv or [""])[0], argv[1:]
-    unknown = [i for i in ids if i not in entries]
-    if verb not in ("list", "fetch") or unknown:
-        what = f"unknown id {unknown[0]}" if unknown else "usage: python -m torov.corpus list | fetch [ID...]"
-        sys.stderr.write(f"corpus: {what}\n")
-        return 125
-    status = 0
-    for entry in [entries[i] for i in ids or entries]:
-        if verb == "list":
-            sys.stdout.write(f"{entry.id}\t{entry.source}\t{entry.package}\t{entry.version}\t{entry.size}\n")
-            continue
+def install(entries: Iterable[Entry]) -> None:
+    """Install the distribution's packages of programs that are not there, by apt-get.
+
+    Args:
+        entries: of source ``path``.
+
+    Raises:
+        CorpusError: apt-get is missing or fails.
+    """
+    missing = []
+    for entry in entries:
         try:
-            sys.stdout.write(f"{entry.id}\t{fetch(entry, entries.values())}\n")
-        except CorpusError as err:
-            sys.stderr.write(f"{err}\n")
-            status = 1
-    return status
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+            installed(entry)
+        except CorpusError:
+            if entry.package:
+                missing.append(entry)
+    if missing:
+        names = sorted({entry.package for entry in missing})
+        _run(missing[0], ["apt-get", "-q", "install", "-y", "--no-install-recommends", *names], Path.cwd())
