@@ -90,7 +90,9 @@ def test_libraries_that_come_and_go(cc: Compiler, tmp_path: Path) -> None:
     ran = debugged(tmp_path, program, [*commands, "show remote library-info-svr4-packet"])
 
     def libraries(said: str) -> list[str]:
-        return [re.sub(r"^0x\w+ +0x\w+ +Yes +(target:)?", "", line) for line in said.splitlines() if re.search(r"^0x.*\.so", line)]
+        return [
+            re.sub(r"^0x\w+ +0x\w+ +Yes +(target:)?", "", line) for line in said.splitlines() if re.search(r"^0x.*\.so", line)
+        ]
 
     assert libraries(ran.said) == libraries(native(program, commands)) and "libm.so.6" in ran.said, ran.whole
     assert re.search(r"qXfer:libraries-svr4:read.*currently enabled", ran.said), ran.whole

@@ -6,12 +6,13 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
 import pytest
 from real import guest
-from running import run
+from running import Ran, run
 
 pytestmark = [pytest.mark.kvm, pytest.mark.timeout(600)]
 
@@ -26,6 +27,8 @@ SLOW = {"asyncio": " ".join(f"test_asyncio.test_{name}" for name in ASYNCIO)}
 """What is run of a module that takes minutes natively."""
 LEFT_OUT = {"socket": "test.test_socket.ThreadedVSOCKSocketStreamTest"}
 """Hangs natively on a machine that is itself a guest with vsock."""
+WAIT = ("subprocess", "signal", "socket", "asyncio")
+"""Wait for most of their time, so that both sides run at once."""
 KNOWN = {
     "test_monotonic_settime (test.test_time.TimeTestCase.test_monotonic_settime)": ("ok", "skipped"),
     "test_sethostname (test.test_socket.GeneralModuleTests.test_sethostname)": ("ok", "skipped"),
@@ -64,11 +67,14 @@ def ends(text: str) -> dict[str, str]:
 def test_module(module: str, tmp_path: Path) -> None:
     names = SLOW.get(module, f"test_{module}").split()
     command = ["-c", RUN, LEFT_OUT.get(module, "-"), *(f"test.{name}" for name in names)]
-    done = []
-    for side, start in (("native", [python()]), ("torov", guest(python()))):
-        cwd = tmp_path / side
+
+    def side(name: str) -> Ran:
+        cwd = tmp_path / name
         cwd.mkdir()
-        done.append(run([*start, *command], cwd=cwd, timeout=280))
+        return run([*([python()] if name == "native" else guest(python())), *command], cwd=cwd, timeout=280)
+
+    with ThreadPoolExecutor(2 if module in WAIT else 1) as pool:
+        done = list(pool.map(side, ("native", "torov")))
     native, ours = (ends(ran.err) for ran in done)
     assert len(native) > 0, done[0].err[-2000:]
     pairs = {name: (native.get(name), ours.get(name)) for name in native.keys() | ours.keys()}
