@@ -148,6 +148,21 @@ void note_decision(struct tv_vm *vm, const struct tv_call *c, int nr, const uint
     else if (told && fresh) notice_queue(vm, &s);
 }
 
+/* A syscall ran at a place that is no instruction of the file: one line for each such place. */
+void note_gadget(struct tv_vm *vm, int nr, gva site) {
+    struct line l = {.n = 0};
+    if (vm->keep[KEEP_AUDIT] < 0) return;
+    pthread_mutex_lock(&vm->lock);
+    bool fresh = first_time(vm, hash_of((const char *)&site, sizeof site, 0x84222325cbf29ce4ull));
+    pthread_mutex_unlock(&vm->lock);
+    if (!fresh) return;
+    add(&l, "{\"pid\": "), add_number(&l, getpid()), add(&l, ", \"tid\": "), add_number(&l, gettid());
+    add(&l, ", \"call\": "), add_quoted(&l, call_name(nr), strlen(call_name(nr)), 64), add(&l, ", \"nr\": "), add_number(&l, nr);
+    add(&l, ", \"site\": \""), add_hex(&l, site), add(&l, "\", \"program\": "), add_quoted(&l, vm->exe, strlen(vm->exe), 400);
+    add(&l, ", \"action\": \"gadget\", \"label\": \"no instruction of the program\"}\n");
+    audit_send(vm, l.text, l.n);
+}
+
 /* Of what a script or a program names as its interpreter, that exec(2) is to start: how names it. */
 void note_interpreter(struct tv_vm *vm, int nr, const char *how, const char *path, const struct decision *d) {
     struct line l = {.n = 0};

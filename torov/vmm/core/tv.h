@@ -479,6 +479,7 @@ bool pool_take(struct tv_vm *vm);
 bool pool_give(struct tv_vm *vm);
 void vm_run_to_end(struct tv_vm *vm) __attribute__((noreturn));
 void note_write(const struct tv_vm *vm, const struct tv_stop *s);
+void note_gadget(struct tv_vm *vm, int nr, gva site);
 bool exec_alone(struct tv_vm *vm);
 void sig_for_exec(struct tv_vm *vm);
 void sig_clear(struct tv_vm *vm);

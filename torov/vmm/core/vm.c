@@ -289,7 +289,9 @@ static void on_trap(struct tv_vm *vm, bool maybe_forged) {
     tv_me->stats.trapped++;
     if (known == SITE_GADGET) {
         tv_me->stats.gadgets++;
-        tv_notice(vm, TV_NOTE_GADGET, (int)(tv_me->cpu->regs->rax & 511), site, 0);
+        int nr = (int)(tv_me->cpu->regs->rax & 511);
+        tv_notice(vm, TV_NOTE_GADGET, nr, site, 0);
+        note_gadget(vm, nr, site);
     } else if (known != SITE_KEEP) {
         pthread_mutex_lock(&vm->mm);
         patch_late(vm, site);
