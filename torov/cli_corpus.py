@@ -6,14 +6,15 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from torov.errors import TorovError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
 
+    from torov.corpus.binaries import Entry
     from torov.corpus.form import Case
 
 _EPILOG = """\
@@ -30,6 +31,44 @@ Examples:
 """
 
 
+_VERBS = {
+    "list": "show the cases",
+    "fetch": "get the binaries into the cache, and verify them",
+    "patch": "look at every binary with the rewriter: verdicts, times, differences to golden data",
+    "run": "run cases natively and by torov, and compare",
+}
+_COUNT: dict[str, Any] = {"metavar": "N", "type": int}
+_FLAG: dict[str, Any] = {"action": "store_true"}
+_FILE: dict[str, Any] = {"metavar": "FILE"}
+_OPTIONS: tuple[tuple[str, str, dict[str, Any], str], ...] = (
+    (
+        "list fetch patch run",
+        "--cases",
+        {"metavar": "PATH", "action": "append", "default": []},
+        "a case file or directory, not torov's own",
+    ),
+    ("list patch", "--json", _FLAG, "print JSON"),
+    ("fetch", "--install", _FLAG, "install by apt-get what the distribution's own programs take"),
+    ("run patch", "-j --jobs", {**_COUNT, "default": 0}, "how many at once; default: all CPUs"),
+    ("run", "--on", {"metavar": "dask://HOST:PORT", "default": ""}, "run them on a Dask cluster"),
+    ("run", "--time-limit", {"metavar": "SECONDS", "type": float, "default": 0}, "of each run; default: the case's own"),
+    ("run", "--retries", {**_COUNT, "default": 0}, "run a case that differs again; it is then called flaky"),
+    ("run", "--times", {**_COUNT, "default": 1}, "run each case so often; the shortest times count"),
+    (
+        "run",
+        "--trace",
+        {"choices": ("all", "differing", "none"), "default": "differing"},
+        "which cases run once more for a trace",
+    ),
+    ("run", "--html", _FILE, "write one page with all of it"),
+    ("run", "--junit", _FILE, "write JUnit XML"),
+    ("run", "--json", _FILE, "write everything as JSON, for --baseline and scripts"),
+    ("run", "--markdown", _FILE, "write the table of programs and ratios"),
+    ("run", "--baseline", _FILE, "compare with the JSON of an earlier run"),
+)
+"""Verbs, option, what argparse is told, help."""
+
+
 def add(parser: Any) -> Callable[[Any], int]:
     """Add the options of ``torov corpus``.
 
@@ -41,42 +80,23 @@ def add(parser: Any) -> Callable[[Any], int]:
     """
     parser.epilog = _EPILOG
     verbs = parser.add_subparsers(metavar="VERB", dest="what", required=True)
-    made = {
-        "list": verbs.add_parser("list", help="show the cases"),
-        "fetch": verbs.add_parser("fetch", help="get the binaries into the cache, and verify them"),
-        "run": verbs.add_parser("run", help="run cases natively and by torov, and compare"),
-    }
+    made = {name: verbs.add_parser(name, help=text, description=text) for name, text in _VERBS.items()}
     for one in made.values():
-        one.add_argument("words", metavar="WORD", nargs="*", help="which cases; default: all")
-        one.add_argument(
-            "--cases", metavar="PATH", action="append", default=[], help="a case file or a directory of them, not torov's own"
-        )
-    made["list"].add_argument("--json", action="store_true", help="print the cases as JSON")
-    made["fetch"].add_argument(
-        "--install", action="store_true", help="install by apt-get what the distribution's own programs take"
-    )
-    run = made["run"]
-    run.add_argument(
-        "-j", "--jobs", metavar="N", type=int, default=len(os.sched_getaffinity(0)), help="how many at once; default: all CPUs"
-    )
-    run.add_argument("--on", metavar="dask://HOST:PORT", default="", help="run them on a Dask cluster")
-    run.add_argument("--time-limit", metavar="SECONDS", type=float, default=0, help="of each run; default: the case's own")
-    run.add_argument(
-        "--retries", metavar="N", type=int, default=0, help="run a case that differs again; such a case is called flaky"
-    )
-    run.add_argument(
-        "--trace", choices=("all", "differing", "none"), default="differing", help="which cases run once more for a trace"
-    )
-    run.add_argument("--json", metavar="FILE", help="write everything as JSON, for --baseline and scripts")
-    run.add_argument("--markdown", metavar="FILE", help="write the table of programs and ratios")
-    run.add_argument("--baseline", metavar="FILE", help="compare with the JSON of an earlier run")
-    return lambda options: {"list": _list, "fetch": _fetch, "run": _run}[options.what](options)
+        one.add_argument("words", metavar="WORD", nargs="*", help="which cases (or binaries); default: all")
+    for names, option, words, text in _OPTIONS:
+        for name in names.split():
+            made[name].add_argument(*option.split(), help=text, **words)
+    return lambda options: {"list": _list, "fetch": _fetch, "run": _run, "patch": _patch}[options.what](options)
 
 
 def _cases(options: Any) -> list[Case]:
     from torov.corpus import form
 
     return form.chosen(form.read_cases([Path(path) for path in options.cases]), options.words)
+
+
+def _jobs(options: Any) -> int:
+    return int(options.jobs) or len(os.sched_getaffinity(0))
 
 
 def _list(options: Any) -> int:
@@ -127,12 +147,18 @@ def _run(options: Any) -> int:
     from torov import report
     from torov.corpus import pool, results
 
-    if options.jobs < 1 or options.retries < 0 or options.time_limit < 0:
-        raise UsageError("-j, --retries and --time-limit: expected at least 1, 0 and 0")
-    for name in ("json", "markdown"):
+    if options.times < 1 or min(options.jobs, options.retries, options.time_limit) < 0:
+        raise UsageError("expected at least 1 for --times, and 0 for -j, --retries and --time-limit")
+    from torov.corpus import junit, page
+
+    for name in ("json", "markdown", "html", "junit"):
         path = getattr(options, name)
         if path and not os.path.isdir(os.path.dirname(path) or "."):
             raise UsageError(f"--{name} {path}: no such directory")
+    if options.html:
+        page.needed()
+    if options.junit:
+        junit.needed()
     before = results.read(options.baseline) if options.baseline else None
     cases = _cases(options)
     began = time.monotonic()
@@ -143,18 +169,85 @@ def _run(options: Any) -> int:
                 report.print_lines(_said(row), stderr=True)
             step()
 
-        words = {"limit": options.time_limit, "retries": options.retries, "trace": options.trace}
-        rows = pool.run(cases, jobs=options.jobs, on=options.on, done=done, **words)
-    document = results.document(rows, time.monotonic() - began)
+        words = {"limit": options.time_limit, "retries": options.retries, "trace": options.trace, "times": options.times}
+        rows = pool.run(cases, jobs=_jobs(options), on=options.on, done=done, **words)
+    seconds = time.monotonic() - began
+    plans = (
+        _plans({name: entry for case in cases for name, entry in case.binaries().items()}, _jobs(options), False)
+        if options.html
+        else []
+    )
+    document = results.document(rows, seconds, plans)
     changes = results.against(document, before) if before else []
-    document["changes"] = changes
+    document["changes"] = changes if before else None
     _write(options.json, json.dumps(document, indent=1))
     _write(options.markdown, results.markdown(rows))
+    if options.html:
+        page.write(options.html, document)
+    if options.junit:
+        junit.write(options.junit, rows, seconds)
     _table(rows, document)
     if before:
         title = f"since {before['began']}: " + (f"{len(changes)} changes" if changes else "nothing changed")
         report.print_table(("case", "change", ""), [(row["name"], row["change"], row["text"]) for row in changes], title)
     return 0 if results.passed(rows) else 1
+
+
+def _plans(entries: Mapping[str, Entry], jobs: int, again: bool, step: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
+    """What the rewriter finds in binaries, in their order; those that cannot be had, and what is no ELF file, are left out."""
+    import concurrent.futures
+    import multiprocessing
+
+    from torov.cli_exec import say
+    from torov.corpus import packages, patch
+    from torov.corpus.binaries import CorpusError
+
+    rows: dict[str, dict[str, Any]] = {}
+    with concurrent.futures.ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        waiting = {}
+        for name, entry in sorted(entries.items(), key=lambda item: -item[1].size):
+            try:
+                path = packages.fetch(entry, entries.values())
+            except CorpusError as error:
+                say(str(error))
+                continue
+            with open(path, "rb") as file:
+                if file.read(4) == b"\x7fELF":
+                    waiting[pool.submit(patch.examined, entry, str(path), again)] = name
+        for future in concurrent.futures.as_completed(waiting):
+            rows[waiting[future]] = future.result()
+            step()
+    return [rows[name] for name in entries if name in rows]
+
+
+def _patch(options: Any) -> int:
+    from torov import report
+    from torov.corpus.binaries import packaged
+    from torov.corpus.form import read_cases
+    from torov.corpus.patch import golden
+
+    entries = {name: entry for name, entry in packaged().items() if name in golden()}
+    if options.words or options.cases:
+        every = dict(packaged())
+        for case in read_cases([Path(path) for path in options.cases]):
+            every |= case.binaries()
+        if unknown := [word for word in options.words if word not in every]:
+            raise UsageError(f"{unknown[0]}: no such binary; torov corpus list shows those of the cases")
+        entries = {name: every[name] for name in options.words or every}
+    with report.progress(f"{len(entries)} binaries", len(entries)) as step:
+        rows = _plans(entries, _jobs(options), True, step)
+    if options.json:
+        report.print_text(json.dumps(rows, indent=1))
+    else:
+        shown = ("CONFIRMED", "CLEAN_GAP", "EMBEDDED", "AMBIGUOUS", "DATA", "patched")
+        lines = []
+        for row in rows:
+            said = row["error"] or "; ".join(row["differs"]) or ("as golden" if row["binary"] in golden() else "")
+            counts = (str(row["counts"].get(name, "")) for name in shown)
+            lines.append((row["binary"], f"{row['size'] / 1e6:.1f}", f"{row['seconds']:.1f}", *counts, said))
+        report.print_table(("binary", "MB", "seconds", *(name.lower() for name in shown), ""), lines)
+    missing = len(entries) - len(rows)
+    return 1 if missing or any(row["differs"] or (row["error"] and row["binary"] in golden()) for row in rows) else 0
 
 
 def _write(path: str | None, text: str) -> None:
@@ -167,6 +260,8 @@ def _write(path: str | None, text: str) -> None:
 
 def _said(row: Mapping[str, Any]) -> list[str]:
     """A case that is not as natively, for people: its name, then what differs."""
+    from torov.corpus import results
+
     again = f", {row['attempts']} attempts" if row["attempts"] > 1 else ""
     lines = [f"{row['outcome']}{again}: {row['name']}: {row['command']}"]
     if row["error"]:
@@ -174,7 +269,7 @@ def _said(row: Mapping[str, Any]) -> list[str]:
     for one in row["differs"]:
         lines.append(f"  {one['what']}" + (f" (expected: {one['reason']})" if one["reason"] else ""))
         lines += [f"    {line}" for line in one["diff"].splitlines()[:12]]
-    return lines
+    return [results.printable(line) for line in lines]
 
 
 def _table(rows: list[dict[str, Any]], document: Mapping[str, Any]) -> None:

@@ -135,20 +135,15 @@ _LIVE: list[Console] = []
 
 
 def print_lines(lines: Iterable[str], stderr: bool = False) -> None:
-    """Print lines that programs may have written: what a terminal would obey is shown as an escape. A bar stays below them.
+    """Print lines; a bar stays below them.
 
     Args:
-        lines: texts without line ends.
+        lines: texts without line ends, and without bytes that a terminal would obey.
         stderr: to standard error.
     """
     console = _LIVE[-1] if _LIVE and stderr else _console(stderr)
     for line in lines:
-        console.print(escape(printable(line)), soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """A text whose control characters and broken bytes are escapes, as ``\\x1b``; tabs stay."""
-    return "".join(c if c == "\t" or c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+        console.print(escape(line), soft_wrap=True)
 
 
 @contextlib.contextmanager

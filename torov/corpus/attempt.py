@@ -58,13 +58,37 @@ def torov_words(options: list[str]) -> list[str]:
     return [sys.executable, "-P", "-c", start, "exec", *options]
 
 
-def attempt(document: Mapping[str, Any], *, limit: float = 0, retries: int = 0, trace: str = "differing") -> dict[str, Any]:
+def nothing(case: Case, error: str = "") -> dict[str, Any]:
+    """The result of a case that did not run, for ``error``."""
+    return {
+        "name": case.name,
+        "about": case.about,
+        "tags": case.tags,
+        "binary": case.binary or "/bin/sh",
+        "command": _command(case),
+        "worker": f"{platform.node()}:{os.getpid()}",
+        "outcome": "error",
+        "error": error,
+        "attempts": 1,
+        "differs": [],
+        "native": None,
+        "torov": None,
+        "ratio": None,
+        "trace": "",
+        "seconds": 0.0,
+    }
+
+
+def attempt(
+    document: Mapping[str, Any], *, limit: float = 0, retries: int = 0, trace: str = "differing", times: int = 1
+) -> dict[str, Any]:
     """Run a case natively and by torov, and say whether that was the same.
 
     Args:
         document: Case.document().
         limit: seconds for each run; 0 for the case's own.
         retries: how often a case that differs is run again; that it was is in the result.
+        times: how often it runs on each side; all runs must be as the first native one, and the shortest times count.
         trace: ``all``, ``differing`` or ``none``: which cases are run once more for a trace of their system calls.
 
     Returns:
@@ -74,11 +98,7 @@ def attempt(document: Mapping[str, Any], *, limit: float = 0, retries: int = 0, 
     if limit:
         case.limit = limit
     began = time.monotonic()
-    result: dict[str, Any] = {
-        "name": case.name, "about": case.about, "tags": case.tags, "binary": case.binary or "/bin/sh",
-        "command": _command(case), "worker": f"{platform.node()}:{os.getpid()}",
-        "outcome": "error", "error": "", "attempts": 1, "differs": [],
-    }
+    result = nothing(case)
     try:
         paths = {name: str(fetch(entry)) for name, entry in case.binaries().items()}
         _prepare(paths.values())
@@ -86,8 +106,10 @@ def attempt(document: Mapping[str, Any], *, limit: float = 0, retries: int = 0, 
             policy = _policy(case, paths, Path(scratch))
             sides = [{"torov": [], "policy": ""}, {"torov": torov_words(["--quiet"]), "policy": policy}]
             while True:
-                runs = _keep(case, paths, sides)
-                found = compare.differences(case, *runs)
+                runs = _keep(case, paths, sides * times)
+                found: list[dict[str, str]] = []
+                for run in runs[1::2]:
+                    found = found or compare.differences(case, runs[0], run)
                 result["outcome"], result["differs"] = compare.outcome(case, found)
                 if result["outcome"] not in ("different", "fixed") or result["attempts"] > retries:
                     break
@@ -105,9 +127,11 @@ def attempt(document: Mapping[str, Any], *, limit: float = 0, retries: int = 0, 
     except TorovError as error:
         result["outcome"], result["error"] = "error", str(error)
         return result
-    result |= {name: _shown(run) for name, run in zip(("native", "torov"), runs, strict=True)}
-    result["ratio"] = _ratio(*runs)
-    result["sites"] = runs[1]["gadgets"]
+    native, guest = (min(runs[side::2], key=_took) for side in (0, 1))
+    if result["differs"]:
+        native, guest = runs[0], next((run for run in runs[1::2] if compare.differences(case, runs[0], run)), guest)
+    result |= {"native": _shown(native), "torov": _shown(guest)}
+    result["ratio"] = _took(guest) / _took(native) if _took(native) else None
     result["seconds"] = time.monotonic() - began
     return result
 
@@ -120,10 +144,9 @@ def _command(case: Case) -> str:
     return shlex.join([case.binary, *case.args])[:1000]
 
 
-def _ratio(native: Mapping[str, Any], guest: Mapping[str, Any]) -> float | None:
-    """How many times as long the guest took, from its first instruction to its end where that is known."""
-    took = guest["guest"] or guest["seconds"]
-    return took / native["seconds"] if native["seconds"] else None
+def _took(run: Mapping[str, Any]) -> float:
+    """Seconds of a run: of a guest from its first instruction to its end, where that is known."""
+    return float(run["guest"] or run["seconds"])
 
 
 def _shown(run: Mapping[str, Any]) -> dict[str, Any]:

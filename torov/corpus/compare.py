@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import unified_diff
@@ -70,8 +71,12 @@ def differences(case: Case, native: Mapping[str, Any], guest: Mapping[str, Any])
         if theirs != mine:
             found.append({"what": what, "diff": _diff(theirs, mine)})
     if guest["gadgets"]:
-        found.append({"what": "sites", "diff": "\n".join(guest["gadgets"])})
+        found.append({"what": "sites", "diff": "\n".join(_site(json.loads(line)) for line in guest["gadgets"])})
     return found
+
+
+def _site(line: Mapping[str, Any]) -> str:
+    return f"error of the scanner: {line['call']} at {line['site']} of {line['program']}, which it judged EMBEDDED or DATA"
 
 
 def _shown(case: Case, run: Mapping[str, Any], what: str) -> str:

@@ -81,16 +81,7 @@ def run(
                 try:
                     result = future.result()
                 except Exception as error:  # of the cluster: a worker that died too often, or has no torov
-                    result = {
-
-                            "name": case.name,
-                            "about": case.about,
-                            "tags": case.tags,
-                            "binary": case.binary or "/bin/sh",
-                            "command": ""
-                        ,
-                        "outcome": "error", "error": f"{type(error).__name__}: {error}", "attempts": 1, "differs": [],
-                    }
+                    result = attempt.nothing(case, f"{type(error).__name__}: {error}")
                 results[case.name] = result
                 if done is not None:
                     done(result)

@@ -19,8 +19,23 @@ GOOD = ("same", "expected", "flaky")
 """Outcomes with which a run passes; flaky: it was the same only when it ran again."""
 OUTCOMES = ("different", "error", "unstable", "fixed", "flaky", "expected", "same")
 SLOWER = 1.5
-"""A case is slower if its ratio to native has grown by this factor, and it takes at least SLOWER_SECONDS."""
-SLOWER_SECONDS = 0.2
+SLOWER_SECONDS = 0.25
+"""A case is slower if its ratio to native has grown by the factor, and its time by torov by the seconds."""
+
+
+def printable(text: str, keep: str = "\t") -> str:
+    """A text that a program has written, for people: what is no printable character, or no UTF-8, is an escape as ``\\x1b``.
+
+    Args:
+        text: bytes that are not UTF-8 are surrogates in it.
+        keep: characters that stay.
+    """
+    return "".join(c if c in keep or c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(c: str) -> str:
+    code = ord(c)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else c.encode("unicode_escape", "surrogatepass").decode()
 
 
 def document(results: Sequence[dict[str, Any]], seconds: float, binaries: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
@@ -108,7 +123,8 @@ def against(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[dict[str,
 def _slower(row: Mapping[str, Any], was: Mapping[str, Any]) -> bool:
     if not row.get("ratio") or not was.get("ratio"):
         return False
-    return bool(row["ratio"] > SLOWER * was["ratio"] and row["torov"]["seconds"] > SLOWER_SECONDS)
+    more = row["torov"]["seconds"] - was["torov"]["seconds"]
+    return bool(row["ratio"] > SLOWER * was["ratio"] and more > SLOWER_SECONDS)
 
 
 def by_binary(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -284,7 +284,9 @@ class _Attempt:
 def _gadgets(audit: Path) -> list[str]:
     """The lines of the audit log about syscalls that came from what the rewriter knows as no instruction."""
     try:
-        return [line for line in audit.read_text(errors="replace").splitlines() if '"action": "gadget"' in line]
+        return [
+            line for line in audit.read_text(errors="replace").splitlines() if '"action": "gadget"' in line and line[-1] == "}"
+        ]
     except OSError:
         return []
 
