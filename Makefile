@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 CORE := $(wildcard torov/vmm/core/*.[ch] torov/constants/*.py) torov/vmm/build_core.py torov/vmm/stub.py torov/calls_x86_64.py torov/callshape.py
 JOBS ?= 2
 
-.PHONY: help demo test test-fast test-svm test-asan test-tsan stress bench lint install samples clean
+.PHONY: help demo test test-fast test-svm test-asan test-tsan stress bench corpus corpus-quick lint install samples clean
 help:
 	@echo "make demo      install, build the samples, run HelloWorld as a virtual machine and show its syscalls"
 	@echo "make test      install everything that the tests need and run them all"
 	@echo "make test-svm  a smoke test of the core under kvm_amd in QEMU"
 	@echo "make test-asan the tests of running guests, their core built with AddressSanitizer and UBSan; test-tsan: ThreadSanitizer"
 	@echo "make stress    threads, signals, processes and memory at once under that core, for SECONDS (600) of CPU time"
+	@echo "make corpus    real programs natively and by torov, all cases: build/corpus/index.html; corpus-quick: those that take seconds"
 	@echo "make bench     measure against native and against the floor of this machine"
 	@echo "make lint      ruff and mypy --strict"
 	@echo "make clean     remove what was built"
@@ -53,6 +54,18 @@ lint: $(VENV)/testing core
 
 test: install $(VENV)/testing core lint samples
 	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
+	@$(MAKE) -s corpus-quick
+
+# Fetches what is missing, looks at every binary with the rewriter, runs all cases. A binary that cannot be had is an error of its cases.
+corpus: install $(VENV)/testing
+	@mkdir -p build/corpus
+	@$(BIN)/torov corpus fetch --install > build/corpus/fetched.tsv || true
+	@$(BIN)/torov corpus patch -j $(JOBS)
+	@$(BIN)/torov corpus run -j $(JOBS) --times 3 --trace all --json build/corpus/run.json --junit build/corpus/junit.xml \
+		--html build/corpus/index.html --markdown build/corpus/table.md
+
+corpus-quick: install $(VENV)/testing
+	@$(BIN)/torov corpus run quick -j $(JOBS)
 
 test-svm: install $(VENV)/testing
 	@scripts/need.sh qemu cpio xz

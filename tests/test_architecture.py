@@ -36,7 +36,9 @@ LAYERS: dict[str, set[str]] = {
 
 ONLY = {"lief": "torov/loader/elf.py", "capstone": "torov/rewrite/decode.py", "keystone": "torov/vmm/stub.py",
         "rich": "torov/report.py", "argparse": "torov/cli.py", "pyseccomp": "torov/seccomp.py",
-        "matplotlib": "torov/figure.py", "elftools": "torov/perf/objects.py"}  # fmt: skip
+        "matplotlib": "torov/figure.py", "elftools": "torov/perf/objects.py",
+        "jinja2": "torov/corpus/page.py", "junitparser": "torov/corpus/junit.py", "jsonschema": "torov/corpus/form.py",
+        "distributed": "torov/corpus/pool.py"}  # fmt: skip
 """Third parties and the one file that imports each."""
 
 

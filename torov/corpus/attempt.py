@@ -200,9 +200,11 @@ def _keep(case: Case, paths: Mapping[str, str], sides: list[dict[str, Any]]) -> 
         with _lock:
             _keepers.add(keeper)
         try:
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(OSError, ValueError):  # it was closed: see stop_all()
                 keeper.stdin.write(job)
                 keeper.stdin.flush()
+                if _stopped.is_set():
+                    keeper.stdin.close()
             said = keeper.stdout.read()
             trouble = keeper.stderr.read()
         finally:

@@ -134,7 +134,7 @@ def read_cases(paths: Iterable[Path] = ()) -> list[Case]:
                     if need not in tables:
                         raise CaseError(file.name, case.name, "binary", f"there is no binary {need!r}: add [binary.{need}]")
                     if need not in packaged():
-                        case.sources[need] = asdict(tables[need])
+                        case.sources[need] = {**asdict(tables[need]), "flags": [*tables[need].flags]}
                 found[case.name] = case
     return [*found.values()]
 

@@ -209,6 +209,12 @@ def install(entries: Iterable[Entry]) -> None:
         except CorpusError:
             if entry.package:
                 missing.append(entry)
-    if missing:
-        names = sorted({entry.package for entry in missing})
-        _run(missing[0], ["apt-get", "-q", "install", "-y", "--no-install-recommends", *names], Path.cwd())
+    if not missing:
+        return
+    root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    command = [*root, "apt-get", "-q", "install", "-y", "--no-install-recommends", *sorted({entry.package for entry in missing})]
+    try:
+        _run(missing[0], command, Path.cwd())
+    except CorpusError:  # the package lists may be older than the archive
+        _run(missing[0], [*root, "apt-get", "-q", "update"], Path.cwd())
+        _run(missing[0], command, Path.cwd())

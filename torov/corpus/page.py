@@ -48,11 +48,15 @@ def page(document: Mapping[str, Any]) -> str:
         document: results.document(), with ``changes`` if it was compared with an earlier run.
     """
     import jinja2
+    import markupsafe
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-                                     loader=jinja2.FileSystemLoader(Path(__file__).parent))  # fmt: skip
-    filters: dict[str, Any] = {"shown": lambda text: results.printable(str(text), "\t\n"), "seconds": _seconds, "diff": _diff}
-    environment.filters.update(filters)
+    def finalize(value: Any) -> Any:
+        """Whatever is put into the page: no control characters, but in what the page itself brings."""
+        return value if isinstance(value, markupsafe.Markup) else results.printable(str(value), "\t\n")
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, finalize=finalize, trim_blocks=True,
+                                     lstrip_blocks=True, loader=jinja2.FileSystemLoader(Path(__file__).parent))  # fmt: skip
+    environment.filters.update({"seconds": _seconds, "diff": _diff})
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
     cases = sorted(document["cases"], key=lambda row: (results.OUTCOMES.index(row["outcome"]), row["name"]))
     return environment.get_template("page.html").render(
@@ -87,7 +91,7 @@ def _seconds(value: float | None) -> str:
 def _diff(text: str) -> list[tuple[str, str]]:
     """Lines of a diff with the class that colours each."""
     kinds = {"-": "native", "+": "torov", "@": "place"}
-    return [(kinds.get(line[:1], ""), results.printable(line)) for line in text.split("\n")]
+    return [(kinds.get(line[:1], ""), line) for line in text.split("\n")]
 
 
 def _plot(rows: Any) -> dict[str, Any]:
