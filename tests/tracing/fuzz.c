@@ -52,7 +52,7 @@ int main(int argc, char **argv) {
     vm.mem.base = memory, vm.mem.top = size;
     vm.fd_hi = &vm.fd_lo;
     int file = open(argv[1], O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    vm.keep[KEEP_TRACE] = file < 0 ? -1 : tv_trace_start(&options, file);
+    vm.keep[KEEP_TRACE] = file < 0 ? -1 : tv_trace_start(&options, file, NULL);
     if (vm.keep[KEEP_TRACE] < 0 || tv_copy_setup() || trace_join(&vm)) return 2;
     long count = atol(argv[3]), shown = 0;
     for (long i = 0; i < count; i++) {

@@ -65,7 +65,7 @@ def test_filters_name_calls_classes_groups_and_what_is_left_out() -> None:
     [
         (["-e", "trace=opne"], "did you mean open"), (["-e", "@nothing"], "no group"), (["-e", "signal=SIGFOO"], "SIGFOO"),
         (["-p", "1"], "cannot be joined"), (["-o", "|cat"], "-o /dev/stdout"), (["-s", "x"], "expected a number"),
-        (["-J"], "no such option"), (["-ff", "-o", "x"], "write -f"), (["-e", "inject=all:error=EIO"], "torov has trace="),
+        (["-J"], "no such option"), (["-ff", "-c", "-o", "x"], "write -f"), (["-e", "inject=all:error=EIO"], "torov has trace="),
         (["-k"], "gdb"), (["-e"], "needs a value"),
     ],
 )  # fmt: skip

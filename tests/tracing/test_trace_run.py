@@ -116,6 +116,62 @@ def test_a_child_that_ends_does_not_lengthen_a_sleep(cc: Compiler, tmp_path: Pat
     assert (tmp_path / "out").read_text().count("--- SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED") >= 1
 
 
+FAMILY = """
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static void *run(void *a) { write(1, "thread", 6); sleep(1); return a; }
+int main(void) {
+    pthread_t t;
+    pthread_create(&t, 0, run, 0);
+    pthread_join(t, 0);
+    if (!fork()) { write(1, "child", 5); _exit(3); }
+    wait(0);
+    if (!fork()) { execl("/bin/true", "true", (char *)0); _exit(9); }
+    wait(0);
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("more", [["strace", "--quiet"], ["exec", "--quiet", "--jail", "--trace"]], ids=["free", "in a jail"])
+def test_a_file_for_each_thread(cc: Compiler, tmp_path: Path, more: list[str]) -> None:
+    """strace -ff: as many files, each with the lines of one thread."""
+    program, calls = cc(FAMILY, "dynamic", "-pthread"), "trace=write,exit,exit_group,execve,clock_nanosleep"
+    (tmp_path / "out").mkdir()
+    words: list[str | Path] = ["-ff", "-e", calls, "-o"]
+    if more[0] == "exec":
+        words = ["--trace-opts", f"-ff -e {calls}", "--trace-out"]
+    done = run([sys.executable, "-m", "torov", *more, *words, "out/ours", program], tmp_path)
+    assert (done.returncode, done.stdout) == (0, "threadchild"), done.stderr
+    run(["strace", "-ff", "-e", calls, "-o", "out/theirs", program], tmp_path)
+
+    def files(name: str) -> list[list[str]]:
+        found = sorted((tmp_path / "out").glob(f"{name}.*"), key=lambda path: int(path.suffix[1:]))
+        assert len(found) == 4
+        return [
+            re.sub(r"0x\w+|/\* \d+ vars \*/| +(?== )|, si_[us]time=\d+|si_pid=\d+", "", path.read_text()).splitlines()
+            for path in found
+        ]
+
+    ours, theirs = files("ours"), files("theirs")
+    if more[0] == "exec":  # its processes have a name space of their own, and the numbers of their names
+        assert min(int(path.suffix[1:]) for path in (tmp_path / "out").glob("ours.*")) == 2
+    assert [[row for row in rows if "SIGCHLD" not in row] for rows in ours] == [
+        [row for row in rows if "SIGCHLD" not in row] for rows in theirs
+    ]
+
+
+def test_files_of_threads_are_added_to_and_have_a_place(cc: Compiler, tmp_path: Path) -> None:
+    program = cc("#include <unistd.h>\nint main(void) { getppid(); return 0; }")
+    base = [*torov("-ff", "-e", "getppid", "-o")]
+    assert "no/x: the trace cannot be written: No such file or directory" in run([*base, "no/x", program], tmp_path).stderr
+    assert run([*base, "/dev/full/x", program], tmp_path).returncode == 125
+    assert run([*base, "x", program], tmp_path).returncode == 0
+    (found,) = tmp_path.glob("x.*")
+    assert re.fullmatch(r"getppid\(\) += \d+\n\+\+\+ exited with 0 \+\+\+\n", found.read_text())
+
+
 LENGTHS = """
 #include <stdint.h>
 #include <sys/socket.h>

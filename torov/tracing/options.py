@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from torov.errors import TraceError, UsageError
@@ -106,8 +107,8 @@ class Tracing:
                 raise UsageError(f"-{letter}: no such option of torov strace; see torov strace --help")
 
     def _checked(self) -> None:
-        if self._twice and self.out is not None:
-            raise UsageError("-ff: all threads are written to one file, each line with its id; write -f")
+        if self._twice and self._options.get("counts"):
+            raise UsageError("-ff: the table of -c and -C is of all threads; write -f")
 
     def _valued(self, letter: str, value: str) -> None:
         if letter == "o":
@@ -183,26 +184,35 @@ class Tracing:
 
         from torov.vmm.machine import trace_start
 
+        each = (self.out or "") if self._twice else ""
+        if each and self.format != "text":
+            raise UsageError(f"-ff: --trace-format {self.format} is one file, which has the thread of each line; write -f")
         options = {
             **self._options,
+            "append": int(self.append),
             "signals": self._signals,
             "format": FORMATS.index(self.format),
             "utc_offset": time.localtime().tm_gmtoff,
         }
-        options["pid_prefix"] = int(self.out is not None and bool(options["follow"]))
+        options["pid_prefix"] = int(self.out is not None and bool(options["follow"]) and not each)
         options["ordered"] = int(self.out is None or self.out.startswith("/dev/"))
         if self.out is not None and options.get("quiet", 0) == 0:
             options["quiet"] = 1
         try:
             if self.out is None:
                 file = os.dup(2)
+            elif each:
+                file = os.open(os.path.dirname(each) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                if not os.access(os.path.dirname(each) or ".", os.W_OK | os.X_OK):
+                    os.close(file)
+                    raise PermissionError(errno.EACCES, "")
             else:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | (os.O_APPEND if self.append else os.O_TRUNC)
                 file = os.open(self.out, flags, 0o666)
         except OSError as error:
             raise TraceError(self.out or "standard error", error.errno or 0) from None
         try:
-            self.socket = trace_start(options, self.calls, file)
+            self.socket = trace_start(options, self.calls, -1 if each else file, each)
         finally:
             os.close(file)
         return self.socket

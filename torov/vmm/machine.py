@@ -311,13 +311,14 @@ def audit_start(file: int) -> int:
     return sock
 
 
-def trace_start(options: Mapping[str, int], calls: bytes, file: int) -> int:
+def trace_start(options: Mapping[str, int], calls: bytes, file: int, each: str = "") -> int:
     """Start the process that writes a trace.
 
     Args:
         options: members of struct tv_trace (core/core.h) but for calls; what is not there is 0.
         calls: 64 bytes, a bit for each system call that is shown.
-        file: descriptor to write to; the caller closes it.
+        file: descriptor to write to; the caller closes it. -1 with each.
+        each: what the names of files begin with, one for each thread; a dot and its id follow.
 
     Returns:
         The socket that a Machine takes.
@@ -327,7 +328,7 @@ def trace_start(options: Mapping[str, int], calls: bytes, file: int) -> int:
     """
     raw = _ffi.new("struct tv_trace *", options)
     _ffi.memmove(raw.calls, calls, 64)
-    sock = int(_lib.tv_trace_start(raw, file))
+    sock = int(_lib.tv_trace_start(raw, file, os.fsencode(each) if each else _ffi.NULL))
     if sock < 0:
         raise MachineError("trace", -sock)
     return sock

@@ -153,12 +153,13 @@ struct tv_trace {
     int counts;               /* -c: 1, -C: 2 */
     int status;               /* -z: 1, -Z: 2 */
     int pid_prefix;           /* each line begins with the thread's id */
+    int append;               /* -A, with a file for each thread */
     int ordered;              /* what the guest writes may go to the same place: wait for the writer before */
     int quiet;                /* -q: 1, -qq: 2 */
     int column;               /* -a */
     int utc_offset;           /* seconds, for times of day */
 };
-int tv_trace_start(const struct tv_trace *options, int file);
+int tv_trace_start(const struct tv_trace *options, int file, const char *each); /* each: NULL, or what names of files begin with, one for each thread; file is -1 then */
 int tv_trace_end(struct tv_vm *vm);
 int tv_audit_start(int file);
 int tv_audit_flush(struct tv_vm *vm, int *err); /* the file, or -1 */

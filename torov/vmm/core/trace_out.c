@@ -21,7 +21,7 @@
 #define THREADS (1 << 17)
 #define SOON_MS 5 /* how late a line may be while the guest is busy */
 
-struct who { int tid, pid; bool in_call; char *before; uint32_t nbefore, room; int16_t nr; uint64_t began; };
+struct who { int tid, pid; bool in_call, listed, unfinished; int column; char *before; uint32_t nbefore, room; int16_t nr; uint64_t began; };
 struct process { int pid, fd; };
 struct out {
     struct trace_ring *r;
@@ -37,6 +37,8 @@ struct out {
     int column;
     bool any, closed;
     uint64_t last;  /* for -r */
+    int turn;       /* with a file for each thread: whose file is open; 0: none */
+    char base[PATH_MAX - 16]; /* what the names of those begin with; empty: one file for all */
     size_t n;
     char text[OUT_MOST + 4 * SHOW_MOST];
 };
@@ -82,7 +84,30 @@ static struct who *who(struct out *o, const struct trace_record *h) {
     o->who[o->nwho] = (struct who){.tid = h->tid, .pid = h->pid, .nr = -1};
     return &o->who[o->nwho++];
 }
+
+static void leave(struct out *o) {
+    flush(o);
+    for (int i = 0; i < o->nwho; i++)
+        if (o->who[i].tid == o->turn) o->who[i].unfinished = o->open, o->who[i].column = o->column;
+    if (o->file >= 0) close(o->file);
+    o->file = -1;
+    o->open = o->turn = 0;
+}
+
+/* With a file for each thread, there is one open at a time: how many threads there are is for the guest to say. */
+static void turn(struct out *o, struct who *w) {
+    char path[PATH_MAX];
+    if (!*o->base || o->turn == w->tid) return;
+    leave(o);
+    snprintf(path, sizeof path, "%s.%d", o->base, w->tid);
+    o->file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | (w->listed || o->o.append ? O_APPEND : O_TRUNC), 0666);
+    if (o->file < 0 && !o->r->error) o->r->error = (uint32_t)errno;
+    w->listed = true;
+    o->turn = w->tid, o->open = w->unfinished ? w->tid : 0, o->column = w->column;
+}
+
 static void forget(struct out *o, int tid) {
+    if (o->turn == tid) leave(o);
     for (int i = 0; i < o->nwho; i++)
         if (o->who[i].tid == tid) { free(o->who[i].before), o->who[i] = o->who[--o->nwho]; return; }
 }
@@ -123,7 +148,7 @@ static void leader(struct out *o, const struct trace_record *h) {
     o->line = o->n, o->whole = true;
     o->column = 0;
     if (o->o.pid_prefix) sayf(o, "%-5d ", h->tid);
-    else if (o->o.follow && o->nwho > 1) sayf(o, "[pid %5d] ", h->tid);
+    else if (o->o.follow && o->nwho > 1 && !*o->base) sayf(o, "[pid %5d] ", h->tid);
     uint64_t when = h->when;
     time_t sec = (time_t)(when / 1000000000);
     unsigned usec = (unsigned)(when / 1000 % 1000000);
@@ -151,7 +176,7 @@ static void interrupt_line(struct out *o) {
 
 static void text_record(struct out *o, const struct trace_record *h, const char *text) {
     size_t part = h->text;
-    who(o, h);
+    turn(o, who(o, h));
     switch (h->kind) {
     case TRACE_BEFORE:
         interrupt_line(o);
@@ -179,7 +204,7 @@ static void text_record(struct out *o, const struct trace_record *h, const char 
         o->open = 0;
         break;
     case TRACE_NEW:
-        if (!o->o.pid_prefix && o->o.quiet < 1) interrupt_line(o), sayf(o, "torov: Process %d attached\n", h->tid);
+        if (!o->o.pid_prefix && !*o->base && o->o.quiet < 1) interrupt_line(o), sayf(o, "torov: Process %d attached\n", h->tid);
         break;
     default:
         if (h->kind == TRACE_GONE && (o->o.quiet > 1)) { forget(o, h->tid); break; }
@@ -294,6 +319,11 @@ static void table(struct out *o) {
 }
 
 static void close_out(struct out *o) {
+    for (int i = 0; *o->base && i < o->nwho; i++) {
+        if (!o->who[i].unfinished || o->who[i].tid == o->turn) continue;
+        turn(o, &o->who[i]);
+        interrupt_line(o);
+    }
     if (o->open) { say(o, " <unfinished ...>\n"); o->open = 0; }
     if (o->o.format == TV_TRACE_PERFETTO && !o->closed) say(o, o->any ? "\n]\n" : "[]\n");
     if (o->o.counts && !o->closed) table(o);
@@ -305,8 +335,11 @@ static void close_out(struct out *o) {
  * are gone. */
 static void executed(struct out *o, struct trace_record *h) {
     struct who caller = {.tid = 0};
+    bool listed = false;
+    if (*o->base) leave(o);
     for (int i = 0; i < o->nwho;) {
         struct who *w = &o->who[i];
+        listed |= w->tid == h->tid && w->listed;
         if (w->pid != h->pid || (w->tid == h->tid && !(w->nr == 59 || w->nr == 322))) { i++; continue; }
         if (w->nr == 59 || w->nr == 322) {
             free(caller.before);
@@ -316,12 +349,15 @@ static void executed(struct out *o, struct trace_record *h) {
         forget(o, w->tid);
     }
     struct who *w = who(o, h);
+    w->listed = listed;
     if (!caller.tid) return;
+    if (caller.tid == h->tid) w->unfinished = caller.unfinished, w->column = caller.column;
     free(w->before);
     w->before = caller.before, w->nbefore = caller.nbefore, w->room = caller.room, w->in_call = caller.in_call;
     h->nr = caller.nr;
     if (caller.began) h->took = h->when - caller.began, h->when = caller.began;
     if (caller.tid == h->tid || o->o.format != TV_TRACE_TEXT) return;
+    turn(o, w);
     interrupt_line(o);
     leader(o, h);
     sayf(o, "+++ superseded by execve in pid %d +++\n", caller.tid);
@@ -461,7 +497,7 @@ static void __attribute__((noreturn)) writer(int sock, int memory, struct out *o
     for (;;) sys6(231, 0, 0, 0, 0, 0, 0);
 }
 
-int tv_trace_start(const struct tv_trace *options, int file) {
+int tv_trace_start(const struct tv_trace *options, int file, const char *each) {
     int pair[2], memory = memfd_create("torov-trace", MFD_CLOEXEC | MFD_ALLOW_SEALING), status = 0, r = 0;
     struct out *o = calloc(1, sizeof *o);
     if (memory < 0 || !o) { r = memory < 0 ? -errno : -ENOMEM; goto out; }
@@ -470,6 +506,7 @@ int tv_trace_start(const struct tv_trace *options, int file) {
     if (o->r == MAP_FAILED) { r = -errno; goto out; }
     o->r->o = o->o = *options;
     o->file = file;
+    if (each && snprintf(o->base, sizeof o->base, "%s", each) >= (int)sizeof o->base) { r = -ENAMETOOLONG; goto unmap; }
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) { r = -errno; goto unmap; }
     pid_t first = fork();
     if (!first) { /* twice, so that it is nobody's child: the guest may wait for any of its own */
