@@ -81,3 +81,15 @@ def test_everything_is_removed() -> None:
     place.remove()
     assert not place.top.exists()
     remove(place.top)
+
+
+def test_a_sparse_file_takes_no_time(tmp_path: Path) -> None:
+    with open(tmp_path / "f", "wb") as file:
+        file.truncate(1 << 42)
+        file.seek((1 << 42) - 1)
+        file.write(b"x")
+    one = snapshot(tmp_path, [])["f"]
+    with open(tmp_path / "f", "r+b") as file:
+        file.seek((1 << 42) - 1)
+        file.write(b"y")
+    assert one["size"] == 1 << 42 and snapshot(tmp_path, [])["f"] != one

@@ -21,9 +21,10 @@ from torov.corpus.form import Case
 from torov.corpus.packages import fetch
 from torov.errors import TorovError
 
-SHOWN = 16384
-"""Bytes of each output that stay in a result."""
-TRACE_LINES = 400
+SHOWN = {True: 2048, False: 16384}
+"""Characters of each output that stay in a result, whether the case is as natively or not."""
+TRACE_LINES = {True: 80, False: 400}
+"""Lines of a trace that stay."""
 
 _keepers: set[subprocess.Popen[bytes]] = set()
 _lock = threading.Lock()
@@ -123,14 +124,15 @@ def attempt(
             if str(runs[0]["ended"]).startswith("n"):  # no end, not ready
                 result["outcome"], result["error"] = "error", f"natively: {runs[0]['ended']}"
             if trace == "all" or (trace == "differing" and result["outcome"] not in ("same", "expected")):
-                result["trace"] = _trace(case, paths, sides[1], Path(scratch))
+                result["trace"] = _trace(case, paths, sides[1], Path(scratch), TRACE_LINES[result["outcome"] == "same"])
     except TorovError as error:
         result["outcome"], result["error"] = "error", str(error)
         return result
     native, guest = (min(runs[side::2], key=_took) for side in (0, 1))
     if result["differs"]:
         native, guest = runs[0], next((run for run in runs[1::2] if compare.differences(case, runs[0], run)), guest)
-    result |= {"native": _shown(native), "torov": _shown(guest)}
+    most = SHOWN[result["outcome"] == "same"]
+    result |= {"native": _shown(native, most), "torov": _shown(guest, most)}
     result["ratio"] = _took(guest) / _took(native) if _took(native) else None
     result["seconds"] = time.monotonic() - began
     return result
@@ -149,12 +151,12 @@ def _took(run: Mapping[str, Any]) -> float:
     return float(run["guest"] or run["seconds"])
 
 
-def _shown(run: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(run: Mapping[str, Any], most: int) -> dict[str, Any]:
     """What of a run stays in the result."""
     kept = {name: run[name] for name in ("ended", "seconds", "cpu", "boot", "guest", "left")}
     for name in ("stdout", "stderr"):
         text = run[name]
-        kept[name] = text if len(text) <= SHOWN else f"{text[:SHOWN]}\n[{len(text)} characters in all]\n"
+        kept[name] = text if len(text) <= most else f"{text[:most]}\n[{len(text)} characters in all]\n"
     kept["clients"] = [
         [{"ended": one["ended"], "stdout": one["stdout"][:1024]} for one in copies[:3]] for copies in run["clients"]
     ]
@@ -221,7 +223,7 @@ def _keep(case: Case, paths: Mapping[str, str], sides: list[dict[str, Any]]) -> 
     return list(answer["runs"])
 
 
-def _trace(case: Case, paths: Mapping[str, str], side: dict[str, Any], scratch: Path) -> str:
+def _trace(case: Case, paths: Mapping[str, str], side: dict[str, Any], scratch: Path, most: int) -> str:
     """The system calls of one more run: the beginning and the end of its trace."""
     file = scratch / "trace"
     options = ["--trace", "--trace-out", str(file)]
@@ -230,6 +232,6 @@ def _trace(case: Case, paths: Mapping[str, str], side: dict[str, Any], scratch: 
         lines = file.read_text(errors="replace").splitlines()
     except (TorovError, OSError) as error:
         return str(error)
-    if len(lines) > TRACE_LINES:
-        lines = [*lines[: TRACE_LINES * 3 // 4], f"... {len(lines) - TRACE_LINES} lines ...", *lines[-TRACE_LINES // 4 :]]
+    if len(lines) > most:
+        lines = [*lines[: most * 3 // 4], f"... {len(lines) - most} lines ...", *lines[-(most // 4) :]]
     return "\n".join(line[:300] for line in lines)

@@ -28,7 +28,6 @@ def executor(jobs: int, on: str) -> Iterator[concurrent.futures.Executor]:
         TorovError: Dask is not installed, or the scheduler does not answer.
     """
     if not on:
-        attempt.again()
         # threads: each has a keeper, a process of its own
         pool = concurrent.futures.ThreadPoolExecutor(jobs)
         try:
@@ -37,6 +36,7 @@ def executor(jobs: int, on: str) -> Iterator[concurrent.futures.Executor]:
             pool.shutdown(wait=False, cancel_futures=True)
             attempt.stop_all()
             pool.shutdown(wait=True)
+            attempt.again()
         return
     if not on.startswith("dask://"):
         raise UsageError(f"--on {on}: expected dask://HOST:PORT")

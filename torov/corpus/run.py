@@ -29,6 +29,7 @@ KEPT = 4 << 20
 MOST = 256 << 20
 """Bytes of an output at which a program is ended."""
 _GRACE = 1.0  # seconds in which what the program has left behind may end by itself
+_KILL_SECONDS = 30  # one that hangs in the kernel cannot be killed, and is in the result by its name
 _SUBREAPER = 36
 
 
@@ -334,7 +335,8 @@ def sweep(grace: float) -> list[str]:
     while _reap() and (now := time.monotonic()) < last and (now < until or _preparing()):
         time.sleep(0.01)
     names: dict[int, str] = {}
-    while pids := descendants():
+    last = time.monotonic() + _KILL_SECONDS
+    while (pids := descendants()) and time.monotonic() < last:
         for pid in pids:
             with contextlib.suppress(OSError):
                 stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
