@@ -3,6 +3,7 @@
 #include "memory.h"
 #include <sys/ipc.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
 
 static char *at(uint64_t a) { return (char *)a; }
 #define BASE 0x5000000000ul
@@ -38,6 +39,11 @@ static void fixed(void) {
     fds[5] = pp[0];
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
         say(some(SC(SYS_mmap, odd[i].addr, odd[i].len, odd[i].prot, odd[i].flags, odd[i].fd < -1 ? fds[-odd[i].fd] : odd[i].fd, odd[i].off)), "mmap %s", odd[i].what);
+    int sock = socket(AF_UNIX, SOCK_STREAM, 0); /* the kernel finds that it cannot be mapped when what was there is gone */
+    say(some(SC(SYS_mmap, p + 4 * PAGE, PAGE, 1, MAP_PRIVATE | MAP_FIXED, sock, 0)), "fixed, a socket");
+    look("where a socket was to be", p + 4 * PAGE);
+    say(some(SC(SYS_mmap, p + 4 * PAGE, PAGE, 3, ANON | MAP_FIXED_NOREPLACE, -1, 0)), "the place again");
+    close(sock);
     say(SC(SYS_munmap, p + 1, PAGE), "munmap odd");
     say(SC(SYS_munmap, p, 0), "munmap nothing");
     say(SC(SYS_munmap, p + PAGE, 2 * PAGE), "munmap middle");

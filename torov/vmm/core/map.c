@@ -39,6 +39,15 @@ int map_none(struct tv_vm *vm, gva start, gva end) {
     return 0;
 }
 
+/* Linux may have taken away what was there before it finds that it cannot map what is asked for (a socket, say): then it is gone
+ * for the guest, too, and the place stays reserved. -errno. */
+static int map_failed(struct tv_vm *vm, gva start, gva end) {
+    int err = errno;
+    if (mmap(host(vm, start), end - start, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == host(vm, start))
+        map_none(vm, start, end);
+    return -err;
+}
+
 static bool is_data(int prot, int flags) { return prot & PROT_WRITE && !(flags & (VMA_SHARED | VMA_STACK)); }
 
 /* RLIMIT_AS and RLIMIT_DATA, as far as the guest set them itself: may such a mapping take the place [start, end)? */
@@ -122,7 +131,7 @@ int64_t core_mmap(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     if (!map_room(vm, addr, addr + len, prot, vflags)) return -ENOMEM;
     int hflags = (flags & ~(MAP_FIXED_NOREPLACE | MAP_32BIT | MAP_GROWSDOWN)) | MAP_FIXED;
     if (anon && !huge) hflags |= MAP_NORESERVE; /* huge pages that nobody has are refused here, not at the first touch */
-    if (mmap(host(vm, addr), len, host_prot(prot), hflags, anon ? -1 : fd, (off_t)a[5]) == MAP_FAILED) return -errno;
+    if (mmap(host(vm, addr), len, host_prot(prot), hflags, anon ? -1 : fd, (off_t)a[5]) == MAP_FAILED) return map_failed(vm, addr, addr + len);
     /* a device such as /dev/zero has no end; a regular file has, and it moves */
     if (!anon) vflags |= VMA_FILE;
     /* a library's text, as ld.so maps it: the CPU proves its sites at their first trap */
@@ -210,7 +219,7 @@ int64_t core_mprotect(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) 
 
 static int64_t move(struct tv_vm *vm, gva old, uint64_t old_len, gva new, uint64_t new_len, struct tv_vma v, bool keep) {
     if (mremap(host(vm, old), old_len, new_len, MREMAP_MAYMOVE | MREMAP_FIXED | (keep ? MREMAP_DONTUNMAP : 0), host(vm, new))
-            == MAP_FAILED) return -errno;
+            == MAP_FAILED) return map_failed(vm, new, new + new_len);
     if (!keep) { /* the place we left is a hole in the reservation: fill it, or fail rather than lose it */
         pt_protect(vm, old, old + old_len, 0);
         if (mmap(host(vm, old), old_len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0)
