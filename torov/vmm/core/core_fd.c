@@ -62,6 +62,7 @@ static const struct { uint16_t cmd; uint8_t arg; } fcntls[] = {
 int64_t core_fcntl(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     if (fd_hidden(vm, a[0])) return -EBADF;
     if ((uint32_t)a[1] == 1027 && fd_hidden(vm, a[2])) return -EBADF;
+    if ((uint32_t)a[1] == F_SETSIG && (a[2] == SIGSEGV || a[2] == SIGBUS)) return -EINVAL; /* its code is above 0, as a fault's of the monitor */
     for (size_t i = 0; i < sizeof fcntls / sizeof *fcntls; i++)
         if (fcntls[i].cmd == (uint32_t)a[1])
             return host6(72, a[0], a[1], fcntls[i].arg == P ? tv_ptr(vm, a[2]) : a[2], 0, 0, 0);

@@ -542,6 +542,12 @@ int64_t core_pidfd_send_signal(struct tv_vm *vm, uint64_t a[6], const struct tv_
     if (!a[2]) return sys6(424, a[0], a[1], 0, a[3], 0, 0);
     if (tv_copy_in(vm, &info, a[2], sizeof info)) return sys6(424, a[0], a[1], tv_ptr(vm, 1), a[3], 0, 0);
     if (sig_is_kick((int)a[1], &info)) return -EPERM;
+    if (info.si_code > 0 && info.si_signo == (int)a[1] && (info.si_signo == SIGSEGV || info.si_signo == SIGBUS)) { /* the kernel takes it for oneself only */
+        siginfo_t none = info;
+        none.si_signo = 0;
+        int64_t r = sys6(424, a[0], 0, (uintptr_t)&none, a[3], 0, 0);
+        return r ? r : sends_fault(gettid(), &info) ? 0 : -EPERM;
+    }
     return sys6(424, a[0], a[1], (uintptr_t)&info, a[3], 0, 0);
 }
 

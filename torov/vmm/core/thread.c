@@ -349,6 +349,7 @@ static int64_t do_clone(struct tv_vm *vm, struct tv_clone *args) {
         if (f & ~0xffull & ~(uint64_t)KNOWN_FLAGS) return -EINVAL;
         return new_thread(vm, args);
     }
+    if ((f & 0xff) == SIGSEGV || (f & 0xff) == SIGBUS) return -EINVAL; /* with a code above 0 it would be a fault of the monitor */
     return f & CLONE_VM ? do_share(vm, args) : do_fork(vm, args);
 }
 
