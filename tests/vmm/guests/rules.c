@@ -57,6 +57,7 @@ int main(int argc, char **argv) {
         tell("open nofollow", reads(open(forms[i], O_RDONLY | O_NOFOLLOW)));
         tell("open path", e(open(forms[i], O_PATH)));
         tell("open path nofollow", e(open(forms[i], O_PATH | O_NOFOLLOW)));
+        tell("open path directory", e(open(forms[i], O_PATH | O_DIRECTORY)));
         tell("open create", e(open(forms[i], O_RDWR | O_CREAT, 0600)));
         tell("open exclusive", e(open(forms[i], O_RDWR | O_CREAT | O_EXCL, 0600)));
         tell("stat", e(stat(forms[i], &st)));

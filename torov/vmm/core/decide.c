@@ -110,16 +110,16 @@ static const char *live_path(void *of, int arg) {
     if (n == 0 && by_fd && (l->nr == 262 || l->nr == 332)) return pol_every; /* fstat(2) by another name: it is about the descriptor */
     held->path_of[arg] = ++held->npaths;
     if (n < 0) {
+        memset(h, 0, offsetof(struct held_path, name));
         h->fd = -1;
         h->err = (int)-n;
-        h->empty = h->plain = false;
         h->name[0] = 0;
         return NULL;
     }
     uint64_t beneath;
     enum hold how = manner(l, arg, &beneath);
     h->plain = l->plain && is_open(l->nr) && !beneath && n && path_spelled(l->vm, dir, text, h->name, &h->tail);
-    if (h->plain) { h->fd = -1; h->err = 0; return h->name; }
+    if (h->plain) { h->fd = -1; h->err = 0; h->entry = h->missing = h->slash = h->empty = false; return h->name; }
     if (n == 0 && by_fd) path_hold_fd(l->vm, dir, h);
     else path_hold(l->vm, dir, text, how, beneath, h);
     return h->name[0] ? h->name : NULL;

@@ -229,7 +229,7 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
     snprintf(exe, sizeof exe, "%s", path);
     snprintf(use, sizeof use, "%s", path);
     if (!own_root(vm)) { /* the runner by its descriptor, and no helper, for this program and what it executes */
-        if (vm->keep[KEEP_RUNNER] < 0) return -EPERM;
+        if (vm->keep[KEEP_RUNNER] < 0) { free(by); return -EPERM; }
         vm->flags |= TV_F_SEALED;
     }
     struct rlimit limit;

@@ -190,6 +190,7 @@ static int64_t open_held(struct tv_vm *vm, const struct held_path *h, const stru
     if (creates && how->flags & O_EXCL && !made) return -EEXIST;
     if (!made && !fstat(h->fd, &st) && S_ISLNK(st.st_mode) && !(how->flags & O_PATH)) return -ELOOP;
     if (how->flags & O_PATH) {
+        if (how->flags & O_DIRECTORY && !fstat(h->fd, &st) && !S_ISDIR(st.st_mode)) return -ENOTDIR;
         int fd = fcntl(h->fd, how->flags & O_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, 0);
         return fd < 0 ? -(errno == EINVAL ? EMFILE : errno) : fd;
     }

@@ -236,7 +236,8 @@ bool show_poll_left(struct show *s, int arg, const void *data) {
     put_d(s, s->ret), put(s, " ([");
     unsigned shown = 0;
     for (unsigned i = 0; i < (unsigned)s->a[1] && shown < s->ret; i++) {
-        if (!get(s, &p, s->a[0] + i * sizeof p, sizeof p) || !p.revents) continue;
+        if (!get(s, &p, s->a[0] + i * sizeof p, sizeof p)) break; /* the guest has taken it away meanwhile */
+        if (!p.revents) continue;
         if (shown++) put(s, ", ");
         if (shown > s->o->string_size) { put(s, "..."); break; }
         put(s, "{fd="), put_value(s, K_FD, 0, (uint64_t)p.fd), put(s, ", revents="), put_set(s, SET_poll, (uint16_t)p.revents), put_c(s, '}');

@@ -27,7 +27,7 @@ struct blob { /* strings follow: exe, execfn, cache, version, python, runner, co
 };
 
 static char *put(char *at, const void *data, size_t n) {
-    memcpy(at, data, n);
+    if (n) memcpy(at, data, n); /* an empty list has no memory */
     return at + n;
 }
 
