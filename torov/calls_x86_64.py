@@ -120,7 +120,7 @@ CALLS: tuple[Call, ...] = (
     Call(70, "msgrcv", "msqid:id msgp:out[msgsz+8] msgsz:size msgtyp:long msgflg:flags.msgget", "ipc"),
     Call(71, "msgctl", "msqid:id cmd:int.msgctl buf:io[msqid_ds]", "ipc"),
     Call(72, "fcntl", "fd:fd cmd:int.fcntl arg:opaque", "file-system", CORE,
-         "the argument is a number or a pointer, as cmd says; F_DUPFD stays below the monitor's; F_SETSIG takes no SIGSEGV or SIGBUS"),
+         "the argument is a number or a pointer, as cmd says; F_DUPFD stays below the monitor's; F_SETSIG not SIGSEGV, SIGBUS"),
     Call(73, "flock", "fd:fd operation:int.flock", "file-system"),
     Call(74, "fsync", "fd:fd", "sync"),
     Call(75, "fdatasync", "fd:fd", "sync"),
