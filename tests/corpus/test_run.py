@@ -160,3 +160,18 @@ def test_hostile_output_is_kept(tmp_path: Path) -> None:
     result = ran(tmp_path, {"name": "a", "shell": r"printf '\033[31m\377\000<script>'"})
     assert result["outcome"] == "same"
     assert result["torov"]["stdout"].encode(errors="surrogateescape") == b"\x1b[31m\xff\0<script>"
+
+
+def test_output_without_end_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = ran(tmp_path, {"name": "a", "shell": "(: < /proc/self/mem) 2>/dev/null || exec cat /dev/zero"})
+    assert (result["outcome"], whats(result)[0]) == ("different", "status")
+    assert result["torov"]["ended"] == "more than 256 MiB of output"
+    assert len(result["torov"]["stdout"]) < 20_000
+
+
+def test_the_shortest_of_several_runs(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    text = f"echo run >> {state}; test $(wc -l < {state}) -gt 2 || sleep 0.5"
+    result = ran(tmp_path, {"name": "a", "shell": text}, times=3)
+    assert state.read_text() == "run\n" * 6
+    assert result["outcome"] == "same" and max(result["native"]["seconds"], result["torov"]["guest"]) < 0.5

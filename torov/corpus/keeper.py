@@ -12,7 +12,7 @@ import signal
 import sys
 from typing import Any
 
-from torov.corpus import run
+from torov.corpus import processes, run
 from torov.corpus.form import Case
 from torov.corpus.place import Place
 from torov.errors import TorovError
@@ -36,7 +36,7 @@ def keep(job: dict[str, Any], watch: int) -> dict[str, Any]:
     except (TorovError, OSError, ValueError) as error:
         return {"error": str(error)}
     finally:
-        run.sweep(0)
+        processes.sweep(0)
         where.remove()
 
 
@@ -44,13 +44,13 @@ def main() -> int:
     """Serve one job."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: None)  # the end of standard input says it, and leaves time to tidy up
-    run.adopt()
+    processes.adopt()
     job = json.loads(sys.stdin.buffer.readline())
     out = os.dup(1)
     os.dup2(2, 1)
     try:
         result = keep(job, 0)
-    except run.Interrupted:
+    except processes.Interrupted:
         return 130
     with os.fdopen(out, "w") as stream:
         stream.write(json.dumps(result))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -38,15 +39,17 @@ def executor(jobs: int, on: str) -> Iterator[concurrent.futures.Executor]:
             pool.shutdown(wait=True)
             attempt.again()
         return
-    if not on.startswith("dask://"):
+    host, _, port = on.removeprefix("dask://").rpartition(":")
+    if not on.startswith("dask://") or not host or not port.isdecimal():
         raise UsageError(f"--on {on}: expected dask://HOST:PORT")
     try:
         from distributed import Client
     except ImportError:
         raise TorovError("--on takes Dask: pip install 'torov[dask]'") from None
     try:
-        client = Client(f"tcp://{on.removeprefix('dask://')}", timeout="20s")
-    except (OSError, TimeoutError, ValueError) as error:
+        socket.create_connection((host.strip("[]"), int(port)), 10).close()  # Dask would try for long
+        client = Client(f"tcp://{host}:{port}", timeout="20s")
+    except (OSError, OverflowError) as error:
         raise TorovError(f"--on {on}: the scheduler does not answer: {str(error) or type(error).__name__}") from None
     with client, client.get_executor(pure=False, retries=3) as far:
         yield far
