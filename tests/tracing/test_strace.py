@@ -42,14 +42,16 @@ def _moment(line: str) -> str:
 
 
 def test_processes_and_threads_are_followed(cc: Compiler, tmp_path: Path) -> None:
-    """Each thread's lines are the same; how the threads' lines mix is the scheduler's."""
+    """Each thread's lines are the same; how the threads' lines mix, and whether a child ends before it is waited for, is the
+    scheduler's."""
     theirs, ours = (joined(one) for one in traces(build(cc, "family"), tmp_path))
     assert len(theirs) == len(ours) == 7
     for who in theirs:
-        mine = [line for line in ours[who] if not line.startswith("rseq(")]
-        other = [line for line in theirs[who] if not line.startswith("rseq(")]
+        mine, other = ([row for row in one[who] if not re.match(r"rseq\(|--- SIGCHLD", row)] for one in (ours, theirs))
         difference = [*unified_diff(other, mine, "strace", "torov", n=0, lineterm="")]
         assert not difference, f"thread {who}\n" + "\n".join(difference)
+        ends = [sorted(line for line in one[who] if "SIGCHLD" in line) for one in (theirs, ours)]
+        assert ends[0] == ends[1]
 
 
 PROGRAMS = """\

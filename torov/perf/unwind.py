@@ -148,8 +148,8 @@ def _value(rule: Any, number: int, registers: dict[int, int], frame: int, memory
     raise _Unknown  # undefined: the outermost frame
 
 
-def _signed(data: list[int], at: int) -> tuple[int, int]:
-    """SLEB128, and where it ends."""
+def _leb128(data: list[int], at: int, signed: bool) -> tuple[int, int]:
+    """A number of variable length, and where it ends. DWARF 5, 7.6."""
     value = shift = 0
     while True:
         byte = data[at]
@@ -157,18 +157,7 @@ def _signed(data: list[int], at: int) -> tuple[int, int]:
         value |= (byte & 127) << shift
         shift += 7
         if not byte & 128:
-            return value - (1 << shift if byte & 64 else 0), at
-
-
-def _unsigned(data: list[int], at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        shift += 7
-        if not byte & 128:
-            return value, at
+            return value - (1 << shift if signed and byte & 64 else 0), at
 
 
 def _evaluate(code: list[int], registers: dict[int, int], memory: _Memory, base: int, first: int | None = None) -> int:
@@ -180,7 +169,7 @@ def _evaluate(code: list[int], registers: dict[int, int], memory: _Memory, base:
             op = code[at]
             at += 1
             if 0x70 <= op <= 0x8F:  # DW_OP_breg
-                value, at = _signed(code, at)
+                value, at = _leb128(code, at, True)
                 stack.append((registers[op - 0x70] + value) & _WORD)
             elif 0x30 <= op <= 0x4F:  # DW_OP_lit
                 stack.append(op - 0x30)
@@ -190,7 +179,7 @@ def _evaluate(code: list[int], registers: dict[int, int], memory: _Memory, base:
                 stack.append(code[at])
                 at += 1
             elif op == 0x23:  # DW_OP_plus_uconst
-                value, at = _unsigned(code, at)
+                value, at = _leb128(code, at, False)
                 stack.append((stack.pop() + value) & _WORD)
             elif op in (0x1A, 0x1C, 0x22, 0x24, 0x2A):
                 right, left = stack.pop(), stack.pop()

@@ -85,14 +85,10 @@ static void serve(int sock, int dir, const char *pattern) {
     close(sock);
 }
 
-static void writer(int sock, int dir, const char *pattern) {
-    sigset_t all;
-    sigfillset(&all);
-    sigprocmask(SIG_BLOCK, &all, NULL); /* a terminal's signals are for the guest */
-    for (int fd = 0; fd < (sock > dir ? sock : dir); fd++)
-        if (fd != sock && fd != dir) close(fd);
-    sys6(436, (unsigned)(sock > dir ? sock : dir) + 1, ~0u, 0, 0, 0, 0);
-    prctl(PR_SET_NAME, "torov-core");
+struct place { int dir; const char *pattern; };
+
+static void writer(int sock, void *of) {
+    const struct place *to = of;
     for (;;) {
         char byte, control[CMSG_SPACE(sizeof(int))] = {0};
         struct iovec v = {&byte, 1};
@@ -101,29 +97,17 @@ static void writer(int sock, int dir, const char *pattern) {
         struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
         int own;
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) sys6(231, 0, 0, 0, 0, 0, 0);
+        if (n <= 0) return;
         if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof own)) continue;
         memcpy(&own, CMSG_DATA(c), sizeof own);
-        serve(own, dir, pattern);
+        serve(own, to->dir, to->pattern);
     }
 }
 
 /* The process, and the socket to it. */
 int tv_core_start(int dir, const char *pattern) {
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) return -errno;
-    pid_t first = fork();
-    if (first < 0) { int e = errno; close(pair[0]); close(pair[1]); return -e; }
-    if (!first) { /* twice, so that it is nobody's child: the guest may wait for any of its own */
-        pid_t second = fork();
-        if (second) sys6(231, second < 0, 0, 0, 0, 0, 0);
-        writer(pair[1], dir, pattern);
-    }
-    close(pair[1]);
-    int status = 0;
-    while (waitpid(first, &status, 0) < 0 && errno == EINTR) { }
-    if (status) { close(pair[0]); return -EAGAIN; }
-    return pair[0];
+    struct place to = {dir, pattern};
+    return side_start("torov-core", &dir, 1, writer, &to);
 }
 
 /* A socket of this core's own; its other end goes to the writer. */

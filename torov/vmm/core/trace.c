@@ -34,15 +34,8 @@ static uint64_t clock_ns(clockid_t clock) {
 
 /* The ring, from the writer. Whoever asks gets the same one, so an answer to another is as good. */
 int trace_join(struct tv_vm *vm) {
-    int fd = -1, n, sock = vm->keep[KEEP_TRACE];
-    char answer, control[CMSG_SPACE(sizeof fd)];
-    struct iovec iov = {&answer, 1};
-    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-    struct pollfd p = {sock, POLLIN, 0};
-    if (sys6(44, (uint64_t)sock, (uintptr_t)"m", 1, MSG_NOSIGNAL, 0, 0) != 1) return -EPIPE;
-    while ((n = poll(&p, 1, 10000)) < 0 && errno == EINTR) { }
-    if (n != 1 || recvmsg(sock, &m, MSG_CMSG_CLOEXEC) != 1 || !CMSG_FIRSTHDR(&m)) return -EPIPE;
-    memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof fd);
+    int fd = -1;
+    if (side_ask(vm->keep[KEEP_TRACE], 'm', &fd) < 0) return -EPIPE;
     void *ring = mmap(NULL, sizeof *vm->trace, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     int r = ring == MAP_FAILED ? -errno : 0;
     close(fd);
@@ -327,13 +320,8 @@ void trace_end(struct tv_vm *vm) {
 
 /* The guest has ended: waits until all is written. 0, or the errno of the first write that failed. */
 int tv_trace_end(struct tv_vm *vm) {
-    struct pollfd p = {vm->keep[KEEP_TRACE], POLLIN, 0};
-    char answer = 0;
-    int n;
     if (!vm->trace) return 0;
     wait_drained(vm, vm->trace->head);
-    if (sys6(44, (uint64_t)p.fd, (uintptr_t)"e", 1, MSG_NOSIGNAL, 0, 0) != 1) return EPIPE;
-    while ((n = poll(&p, 1, 10000)) < 0 && errno == EINTR) { }
-    if (n != 1 || recv(p.fd, &answer, 1, 0) != 1) return EPIPE;
-    return (unsigned char)answer;
+    int answer = side_ask(vm->keep[KEEP_TRACE], 'e', NULL);
+    return answer < 0 ? EPIPE : answer;
 }

@@ -10,9 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,7 +24,7 @@ struct process { int pid, fd; };
 struct out {
     struct trace_ring *r;
     struct trace_options o;
-    int file;
+    int file, memory; /* memory: of the ring */
     struct who *who;
     int nwho, room;
     struct process process[PROCESSES];
@@ -418,19 +416,6 @@ static bool take(struct out *o) {
     return any;
 }
 
-static void answer(int sock, char what, int fd) {
-    char control[CMSG_SPACE(sizeof fd)] = {0};
-    struct iovec iov = {&what, 1};
-    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (fd >= 0) {
-        m.msg_control = control, m.msg_controllen = sizeof control;
-        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-        *c = (struct cmsghdr){CMSG_LEN(sizeof fd), SOL_SOCKET, SCM_RIGHTS};
-        memcpy(CMSG_DATA(c), &fd, sizeof fd);
-    }
-    if (sendmsg(sock, &m, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return;
-}
-
 static ssize_t hear(int sock, char word[8], int *fd) {
     char control[CMSG_SPACE(sizeof *fd)];
     struct iovec iov = {word, 8};
@@ -441,17 +426,9 @@ static ssize_t hear(int sock, char word[8], int *fd) {
     return n;
 }
 
-static void __attribute__((noreturn)) writer(int sock, int memory, struct out *o) {
+static void writer(int sock, void *of) {
+    struct out *o = of;
     char word[8] = "";
-    sigset_t all;
-    sigfillset(&all);
-    sigprocmask(SIG_BLOCK, &all, NULL); /* a terminal's signals are for the guest */
-    int most = sock > o->file ? sock : o->file;
-    if (memory > most) most = memory;
-    sys6(436, (unsigned)most + 1, ~0u, 0, 0, 0, 0);
-    for (int fd = 0; fd < most; fd++)
-        if (fd != sock && fd != o->file && fd != memory) close(fd);
-    prctl(PR_SET_NAME, "torov-trace");
     for (int idle = 0, wait = SOON_MS;;) {
         bool any = take(o);
         idle = any ? 0 : idle + 1;
@@ -483,8 +460,8 @@ static void __attribute__((noreturn)) writer(int sock, int memory, struct out *o
         memcpy(&pid, word + 1, 4);
         if (*word == 'p' && fd >= 0 && o->nprocess < PROCESSES) o->process[o->nprocess++] = (struct process){pid, fd};
         else if (fd >= 0) close(fd);
-        if (*word == 'm') answer(sock, 'm', memory);
-        if (*word == 'e') take(o), close_out(o), answer(sock, (char)o->r->error, -1);
+        if (*word == 'm') side_answer(sock, 'm', o->memory);
+        if (*word == 'e') take(o), close_out(o), side_answer(sock, (char)o->r->error, -1);
     }
     take(o);
     while (o->nprocess > 0) { /* its descriptors are closed before its end is told */
@@ -494,11 +471,10 @@ static void __attribute__((noreturn)) writer(int sock, int memory, struct out *o
     }
     close_out(o);
     o->r->gone = 1;
-    for (;;) sys6(231, 0, 0, 0, 0, 0, 0);
 }
 
 int tv_trace_start(const struct tv_trace *options, int file, const char *each) {
-    int pair[2], memory = memfd_create("torov-trace", MFD_CLOEXEC | MFD_ALLOW_SEALING), status = 0, r = 0;
+    int keep[] = {memfd_create("torov-trace", MFD_CLOEXEC | MFD_ALLOW_SEALING), file}, memory = keep[0], r = 0;
     struct out *o = calloc(1, sizeof *o);
     if (memory < 0 || !o) { r = memory < 0 ? -errno : -ENOMEM; goto out; }
     if (ftruncate(memory, sizeof *o->r) || fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) { r = -errno; goto out; }
@@ -506,21 +482,9 @@ int tv_trace_start(const struct tv_trace *options, int file, const char *each) {
     if (o->r == MAP_FAILED) { r = -errno; goto out; }
     o->r->o = o->o = *options;
     o->file = file;
-    if (each && snprintf(o->base, sizeof o->base, "%s", each) >= (int)sizeof o->base) { r = -ENAMETOOLONG; goto unmap; }
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) { r = -errno; goto unmap; }
-    pid_t first = fork();
-    if (!first) { /* twice, so that it is nobody's child: the guest may wait for any of its own */
-        pid_t second = fork();
-        if (second) sys6(231, second < 0, 0, 0, 0, 0, 0);
-        close(pair[0]);
-        writer(pair[1], memory, o);
-    }
-    r = first < 0 ? -errno : pair[0];
-    close(pair[1]);
-    while (first > 0 && waitpid(first, &status, 0) < 0 && errno == EINTR) { }
-    if (status) r = -EAGAIN;
-    if (r < 0) close(pair[0]);
-unmap:
+    o->memory = memory;
+    if (each && snprintf(o->base, sizeof o->base, "%s", each) >= (int)sizeof o->base) r = -ENAMETOOLONG;
+    if (!r) r = side_start("torov-trace", keep, 2, writer, o);
     munmap(o->r, sizeof *o->r);
 out:
     if (memory >= 0) close(memory);

@@ -519,4 +519,9 @@ void tv_notice(struct tv_vm *vm, int note, int nr, gva addr, int err);
 uint64_t tv_now(void);
 void tv_fail(struct tv_stop *s, const char *what, int err);
 
+/* side.c */
+int side_start(const char *name, const int *keep, size_t n, void (*serve)(int sock, void *of), void *of);
+int side_ask(int sock, char what, int *fd);
+void side_answer(int sock, char what, int fd);
+
 #endif
