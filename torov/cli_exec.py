@@ -265,9 +265,9 @@ def _delegates(policy: Policy) -> list[int]:
 
 def _times(descriptor: int) -> Any:
     """Memory for torov profile: when the guest began and ended."""
-    import mmap
+    from torov.vmm.machine import map_shared
 
-    memory = mmap.mmap(descriptor, 16)
+    memory = map_shared(descriptor, 16)
     os.close(descriptor)
     return memory
 

@@ -371,6 +371,18 @@ def probe(loops: int = 2000) -> dict[str, int]:
     return {name: int(getattr(info, name)) for name, _ in _ffi.typeof("struct tv_host_info").fields}
 
 
+def map_shared(fd: int, size: int) -> memoryview:
+    """Map a file for writing; mmap.mmap() would keep a descriptor, which the guest then has.
+
+    Raises:
+        MachineError: it cannot be mapped.
+    """
+    at = _lib.tv_map_shared(fd, size)
+    if at == _ffi.NULL:
+        raise MachineError("mapping", int(_ffi.errno))
+    return memoryview(_ffi.buffer(at, size))
+
+
 def debug_ask(pid: int, tid: int) -> int:
     """Ask a guest that runs to come to this process's debugger (torov.gdb.attach).
 

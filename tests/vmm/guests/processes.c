@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <spawn.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -161,6 +162,14 @@ static void scripts(void) {
     p = fork(); if (!p) { SC(SYS_execveat, b, "", again, environ, AT_EMPTY_PATH); _exit(9); } status_of("fexecve", p);
     p = fork(); if (!p) { long x = SC(SYS_execveat, c, "", argv, environ, AT_EMPTY_PATH); _exit(x == -ENOENT ? 44 : 9); } status_of("a script by a descriptor that closes", p); (void)f;
 }
+static void exec_names(void) { /* by a link of proc(5) the program is called as the link is */
+    static char word[100001]; memset(word, 'w', sizeof word - 1); char *argv[32] = {(char *)self, "report", "name"}, *none[] = {NULL};
+    fflush(stdout); pid_t p = fork(); if (!p) { SC(SYS_execve, "/proc/self/exe", argv, none); _exit(9); } status_of("/proc/self/exe", p);
+    p = fork(); if (!p) { SC(SYS_execveat, AT_FDCWD, "/proc/self/exe", argv, none, 0); _exit(9); } status_of("execveat", p);
+    for (int i = 3; i < 26; i++) argv[i] = word; /* more than a quarter of the stack: nothing has happened yet */
+    say(SC(SYS_execve, self, argv, none), "2.3 MB"); argv[20] = NULL; p = fork(); if (!p) { SC(SYS_execve, self, argv, none); _exit(9); } status_of("1.7 MB", p);
+    struct rlimit small = {1 << 20, 8 << 20}; setrlimit(RLIMIT_STACK, &small); argv[6] = NULL; say(SC(SYS_execve, self, argv, none), "300 kB of a quarter of 1 MB");
+}
 static void over_exec(void) { /* what exec keeps and what it resets */
     char fds[64]; signal(SIGUSR1, SIG_IGN); signal(SIGTERM, (void (*)(int))(void *)nothing); sigset_t s; sigemptyset(&s); sigaddset(&s, SIGUSR2); sigaddset(&s, SIGSEGV); sigprocmask(SIG_BLOCK, &s, NULL);
     signal(SIGSEGV, SIG_IGN); raise(SIGUSR2); umask(031); alarm(30); need(!mkdir("dir", 0700), "mkdir"); need(!chdir("dir"), "chdir"); struct rlimit l = {100, 200}; setrlimit(RLIMIT_NOFILE, &l); l = (struct rlimit){1 << 20, 2 << 20}; setrlimit(RLIMIT_STACK, &l);
@@ -173,6 +182,7 @@ static void *sleeper(void *arg) { for (;;) pause(); return arg; }
 static void *spinner(void *arg) { for (;;) { } return arg; }
 static void from_thread(void) { pthread_t t; pthread_create(&t, NULL, sleeper, NULL); pthread_create(&t, NULL, spinner, NULL); pthread_create(&t, NULL, exec_thread, NULL); for (;;) pause(); }
 static void report(int argc, char **argv) {
+    if (argc > 2 && !strcmp(argv[2], "name")) { char name[16]; prctl(PR_GET_NAME, name); printf("%d %s %s\n", argc, name, (char *)getauxval(AT_EXECFN)); return; }
     printf("argc %d", argc); for (int i = 0; i < argc; i++) printf(" [%s]", i ? argv[i] : strrchr(argv[i], '/') ? strrchr(argv[i], '/') : argv[i]); puts("");
     char exe[4096] = {0}; printf("exe %d\n", readlink("/proc/self/exe", exe, sizeof exe - 1) > 0); puts(strrchr(exe, '/') ? strrchr(exe, '/') : exe);
     if (argc < 3 || strcmp(argv[2], "state")) { for (char **e = environ; *e && argc > 2 && !strcmp(argv[2], "spawned"); e++) puts(*e); return; }
@@ -210,7 +220,7 @@ static void clone_flags(void) {
 int main(int argc, char **argv) {
     static const struct a_case cases[] = {
         CASE(statuses), CASE(many), CASE(memory), CASE(inherited), CASE(in_threads), CASE(while_others_run), CASE(vforks), CASE(spawns),
-        CASE(exec_errors), CASE(scripts), CASE(over_exec), CASE(from_thread), CASE(groups), CASE(orphans), CASE(pipes), CASE(clone_flags),
+        CASE(exec_errors), CASE(scripts), CASE(over_exec), CASE(exec_names), CASE(from_thread), CASE(groups), CASE(orphans), CASE(pipes), CASE(clone_flags),
     };
     static char where[4096];
     self = realpath(argc ? argv[0] : "/proc/self/exe", where);

@@ -221,6 +221,7 @@ struct tv_landlock {
 };
 int tv_landlock(const struct tv_landlock *rules);
 int tv_landlock_abi(void);
+void *tv_map_shared(int fd, uint64_t size); /* its memory, or NULL; the descriptor is not needed any more */
 int tv_shared_make(uint64_t output, uint32_t processes); /* bytes, number; 0: not limited */
 int tv_debug_ask(int pid, int tid); /* a guest's thread: who asks listens, see control.c */
 int tv_seccomp(struct tv_vm *vm, const void *filter, uint32_t bytes); /* vm: about to run, or NULL */

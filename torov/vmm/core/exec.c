@@ -60,6 +60,15 @@ static int words_in(struct tv_vm *vm, struct words *w, gva list) {
     return r;
 }
 
+/* bprm_stack_limits() of fs/exec.c: a quarter of the stack for strings and pointers, within bounds. */
+static bool too_long(const struct tv_vm *vm, const struct words *argv, const struct words *envp, const char *shown) {
+    struct rlimit host = {RLIM_INFINITY, RLIM_INFINITY};
+    getrlimit(RLIMIT_STACK, &host);
+    uint64_t most = (vm->rlim_own & 1u << RLIMIT_STACK ? vm->rlim[RLIMIT_STACK].cur : host.rlim_cur) / 4;
+    most = most > STRINGS_MAX ? STRINGS_MAX : most < STRING_MAX ? STRING_MAX : most;
+    return 8 * (argv->n + envp->n) + argv->bytes + envp->bytes + strlen(shown) + 1 > most;
+}
+
 static void words_free(struct words *w) { free(w->text); free(w->at); }
 
 /* What the kernel looks at before it commits: a regular file that may be executed. */
@@ -238,6 +247,7 @@ static int64_t do_exec(struct tv_vm *vm, char *path, const char *shown, gva argv
     if (!r) r = words_in(vm, &argv, argvp);
     if (!r) r = words_in(vm, &envp, envpp);
     if (!r && !argv.n) r = push(&argv, "", 0); /* Linux 5.18: an empty argv becomes { "" } */
+    if (!r && too_long(vm, &argv, &envp, shown)) r = -E2BIG;
     char first[PATH_MAX];
     snprintf(first, sizeof first, "%s", shown);
     while (!r && head[0] == '#' && head[1] == '!') {
@@ -303,8 +313,7 @@ int64_t core_execve(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
     if (n < 0) return n;
     if (!n) return -ENOENT;
     if (held) return held->err ? -held->err : do_exec(vm, held->sub, path, a[1], a[2], false);
-    if (proc_link_of(vm, AT_FDCWD, path) == LINK_EXE) snprintf(path, sizeof path, "%s", vm->exe);
-    return do_exec(vm, path, path, a[1], a[2], false);
+    return do_exec(vm, proc_link_of(vm, AT_FDCWD, path) == LINK_EXE ? vm->exe : path, path, a[1], a[2], false);
 }
 
 int64_t core_execveat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) {
@@ -320,8 +329,8 @@ int64_t core_execveat(struct tv_vm *vm, uint64_t a[6], const struct tv_call *c) 
     if (held && !fstat(held->fd, &st) && S_ISLNK(st.st_mode)) return -ELOOP; /* AT_SYMLINK_NOFOLLOW */
     if (held && n && (path[0] == '/' || (int)a[0] == AT_FDCWD)) return do_exec(vm, held->sub, path, a[2], a[3], false);
     if (!held && a[4] & AT_SYMLINK_NOFOLLOW && n && !fstatat((int)a[0], path, &st, AT_SYMLINK_NOFOLLOW) && S_ISLNK(st.st_mode)) return -ELOOP;
-    if (!held && n && proc_link_of(vm, (int)a[0], path) == LINK_EXE) return do_exec(vm, vm->exe, vm->exe, a[2], a[3], false);
-    if (path[0] == '/' || (int)a[0] == AT_FDCWD) return do_exec(vm, path, path, a[2], a[3], false);
+    bool link = !held && n && proc_link_of(vm, (int)a[0], path) == LINK_EXE, whole = path[0] == '/' || (int)a[0] == AT_FDCWD;
+    if (link || whole) return do_exec(vm, link ? vm->exe : path, whole ? path : vm->exe, a[2], a[3], false);
     int kept = fcntl((int)a[0], F_GETFD);
     if (kept < 0) return -EBADF;
     char shown[PATH_MAX + 32];

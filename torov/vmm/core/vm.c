@@ -133,6 +133,11 @@ static void core_back(const struct tv_vm *vm) {
     setrlimit(RLIMIT_CORE, &l);
 }
 
+void *tv_map_shared(int fd, uint64_t size) {
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
 static char *copy(const char *s) { return strdup(s ? s : ""); }
 
 static int helper_copy(struct tv_helper *h, const struct tv_spec *s) {
