@@ -175,3 +175,9 @@ def test_the_shortest_of_several_runs(tmp_path: Path) -> None:
     result = ran(tmp_path, {"name": "a", "shell": text}, times=3)
     assert state.read_text() == "run\n" * 6
     assert result["outcome"] == "same" and max(result["native"]["seconds"], result["torov"]["guest"]) < 0.5
+
+
+def test_a_guest_has_no_other_descriptors_than_natively(tmp_path: Path) -> None:
+    result = ran(tmp_path, {"name": "a", "shell": "ls /proc/self/fd; exec 7< /dev/null; ls /proc/self/fd"})
+    assert (result["outcome"], result["differs"]) == ("same", [])
+    assert result["torov"]["stdout"].split() == ["0", "1", "2", "3", "0", "1", "2", "3", "7"]
