@@ -19,6 +19,7 @@ from torov.corpus import compare
 from torov.corpus.binaries import CorpusError
 from torov.corpus.form import Case
 from torov.corpus.packages import fetch
+from torov.corpus.results import GOOD
 from torov.errors import TorovError
 
 SHOWN = {True: 2048, False: 16384}
@@ -138,7 +139,8 @@ def attempt(
         native, guest = runs[0], next((run for run in runs[1::2] if compare.differences(case, runs[0], run)), guest)
     most = SHOWN[result["outcome"] == "same"]
     result |= {"native": _shown(native, most), "torov": _shown(guest, most)}
-    result["ratio"] = _took(guest) / _took(native) if _took(native) else None
+    if result["outcome"] in GOOD and _took(native):  # what else ran is not the same work
+        result["ratio"] = _took(guest) / _took(native)
     result["seconds"] = time.monotonic() - began
     return result
 

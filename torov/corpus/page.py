@@ -112,4 +112,8 @@ def _plot(rows: Any) -> dict[str, Any]:
         dots = [{"at": at(case["ratio"]), "name": case["name"], "ratio": case["ratio"], "outcome": case["outcome"]}
                 for case in known if case["binary"] == row["binary"]]  # fmt: skip
         lines.append({"name": row["binary"], "median": at(row["ratio"]), "ratio": row["ratio"], "dots": dots})
-    return {"ticks": [{"at": at(value), "text": f"{value:g}"} for value in ticks], "one": at(1.0), "rows": lines}
+    return {
+        "ticks": [{"at": at(value), "text": f"{value:g}", "kind": "minor" if "3" in f"{value:g}" else ""} for value in ticks],
+        "one": at(1.0),
+        "rows": lines,
+    }
