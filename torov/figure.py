@@ -42,9 +42,12 @@ def histograms(subjects: Sequence[Subject], made: Sequence[Histogram], path: str
     """
     needed()
     import statistics
+    from io import BytesIO
 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+
+    from torov.loader.files import write_output
 
     figure = Figure(figsize=(9, 1.5 + 3.5 * len(made)), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
@@ -58,8 +61,10 @@ def histograms(subjects: Sequence[Subject], made: Sequence[Histogram], path: str
         axes.set_xlabel("milliseconds from start to end" + (" (last bar: and all above)" if one.open else ""))
         axes.set_ylabel("runs")
         axes.legend()
+    made_of = BytesIO()
+    figure.savefig(made_of, format="png")
     try:
-        figure.savefig(path, format="png")
+        write_output(path, made_of.getvalue())
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,3 +32,23 @@ def replace_file(path: str, parts: Iterable[bytes | bytearray | memoryview], mod
     except BaseException:
         os.unlink(temporary)
         raise
+
+def write_output(path: str, data: bytes) -> None:
+    """Write what a user has asked for: whole or not at all, unless something else than a file is there (a terminal, a pipe).
+
+    Args:
+        path: where; a link is followed.
+        data: the contents.
+    Raises:
+        OSError: it cannot be written; an older file stays as it was.
+    """
+    place = os.path.realpath(path)
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG | 0o666
+    if stat.S_ISREG(mode):
+        replace_file(place, [data], stat.S_IMODE(mode))
+    else:
+        with open(path, "wb") as file:
+            file.write(data)

@@ -16,6 +16,7 @@ import time
 
 from torov import report
 from torov.errors import UsageError
+from torov.loader.files import write_output
 from torov.perf import flame, record
 from torov.perf.unwind import Unwinder, clean
 from torov.profile import torov_command
@@ -129,10 +130,8 @@ def _conclude(kept: IO[bytes], sums: record.Sums, base: str, program: str, took:
     folded = flame.fold(stacks())
     total = sum(folded.values())
     try:
-        with open(f"{base}.folded", "w", errors="surrogateescape") as file:
-            file.write(flame.text(folded))
-        with open(f"{base}.svg", "w", errors="replace") as file:
-            file.write(flame.svg(folded, f"{program}: {total} samples"))
+        write_output(f"{base}.folded", flame.text(folded).encode(errors="surrogateescape"))
+        write_output(f"{base}.svg", flame.svg(folded, f"{program}: {total} samples").encode(errors="replace"))
     except OSError as error:
         raise UsageError(f"--perf={base}: {error.strerror}") from None
     if quiet:
