@@ -181,3 +181,10 @@ def test_a_guest_has_no_other_descriptors_than_natively(tmp_path: Path) -> None:
     result = ran(tmp_path, {"name": "a", "shell": "ls /proc/self/fd; exec 7< /dev/null; ls /proc/self/fd"})
     assert (result["outcome"], result["differs"]) == ("same", [])
     assert result["torov"]["stdout"].split() == ["0", "1", "2", "3", "0", "1", "2", "3", "7"]
+
+
+def test_a_native_run_without_end_is_an_error_at_once(tmp_path: Path) -> None:
+    began = time.monotonic()
+    result = ran(tmp_path, {"name": "a", "shell": "echo begun; sleep 1000", "limit": 1}, times=3, retries=3)
+    assert (result["outcome"], result["native"]["stdout"], result["torov"], result["attempts"]) == ("error", "begun\n", None, 1)
+    assert time.monotonic() - began < 5

@@ -112,6 +112,9 @@ def attempt(
             sides = [{"torov": [], "policy": ""}, {"torov": torov_words(["--quiet"]), "policy": policy}]
             while True:
                 runs = _keep(case, paths, sides)
+                if len(runs) < len(sides):
+                    result["error"], result["native"] = f"natively: {runs[0]['ended']}", _shown(runs[0], SHOWN[False])
+                    return result
                 if times > 1 and sum(run["seconds"] for run in runs) < LONG:
                     runs += _keep(case, paths, sides * (times - 1))
                 found: list[dict[str, str]] = []
@@ -127,8 +130,6 @@ def attempt(
                 (third,) = _keep(case, paths, sides[:1])
                 if compare.differences(case, runs[0], third):
                     result["outcome"], result["error"] = "unstable", "two native runs differ, too: it needs a normaliser"
-            if not runs[0]["ended"].startswith(("status", "signal")):
-                result["outcome"], result["error"] = "error", f"natively: {runs[0]['ended']}"
             if trace == "all" or (trace == "differing" and result["outcome"] not in ("same", "expected")):
                 result["trace"] = _trace(case, paths, sides[1], Path(scratch), TRACE_LINES[result["outcome"] == "same"])
     except TorovError as error:

@@ -26,12 +26,16 @@ def keep(job: dict[str, Any], watch: int) -> dict[str, Any]:
         watch: as run.run().
 
     Returns:
-        ``runs``, one for each side; or ``error``.
+        ``runs``, one for each side, up to a native one that has no end of its own; or ``error``.
     """
     where = Place()
     try:
         case = Case(**job["case"])
-        runs = [run.run(case, job["paths"], where, side["torov"], side["policy"], watch) for side in job["sides"]]
+        runs: list[dict[str, Any]] = []
+        for side in job["sides"]:
+            runs.append(run.run(case, job["paths"], where, side["torov"], side["policy"], watch))
+            if not side["torov"] and not run.ended(runs[-1]):
+                break  # there is nothing to compare with
         return {"runs": runs}
     except (TorovError, OSError, ValueError) as error:
         return {"error": str(error)}

@@ -61,6 +61,11 @@ def run(
     return result
 
 
+def ended(result: Mapping[str, Any]) -> bool:
+    """Whether the program of a run ended by itself, and was not killed for its time, its output or what it did not do."""
+    return str(result["ended"]).startswith(("status", "signal"))
+
+
 class _Attempt:
     def __init__(self, case: Case, values: Mapping[str, str], where: place.Place, env: Mapping[str, str], torov: list[str],
                  policy: str, paths: Mapping[str, str], watch: int) -> None:  # fmt: skip
