@@ -71,10 +71,10 @@ def _learn(options: Any) -> int:
 
 
 def _write(out: str, text: str) -> None:
-    from torov.loader.files import replace_file
+    from torov.loader.files import write_output
 
     try:
-        replace_file(out, (text.encode(),), 0o644)
+        write_output(out, text.encode())
     except OSError as error:
         raise PolicyError(out, "file", "a place that can be written", error.strerror or "an error") from None
 

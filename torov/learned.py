@@ -211,11 +211,10 @@ def _writable(out: str) -> None:
 
 
 def _write(out: str, document: dict[str, Any]) -> None:
-    from torov.loader.files import replace_file
+    from torov.loader.files import write_output
 
     try:
-        mode = os.stat(out).st_mode & 0o777 if os.path.exists(out) else 0o644
-        replace_file(out, (dump(document).encode(), b"\n"), mode)
+        write_output(out, dump(document).encode() + b"\n")
     except OSError as error:
         raise PolicyError(out, "file", "a place that can be written", error.strerror or "an error") from None
 

@@ -242,7 +242,7 @@ def _diff(options: Any) -> int:
 def _convert(options: Any) -> int:
     import json
 
-    from torov.loader.files import replace_file
+    from torov.loader.files import write_output
     from torov.policy import convert
 
     source = _source(options.file, options)
@@ -254,7 +254,7 @@ def _convert(options: Any) -> int:
         _out(text)
         return 0
     try:
-        replace_file(options.out, (text.encode(),), 0o644)
+        write_output(options.out, text.encode())
     except OSError as error:
         raise TorovError(f"{options.out}: {error.strerror}") from None
     return 0

@@ -38,6 +38,18 @@ def test_a_pipe_is_written_to() -> None:
     assert done.stdout == b"three"
 
 
+def test_a_device_stays_one(tmp_path: Path) -> None:
+    """Root may put a file in the place of /dev/null; nobody wants that."""
+    node = tmp_path / "null"
+    try:
+        os.mknod(node, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        node = Path("/dev/null")
+    mode = node.stat().st_mode
+    write_output(str(node), b"five", 0o755)
+    assert node.stat().st_mode == mode and node.read_bytes() == b""
+
+
 def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_output(str(tmp_path / "no" / "file"), b"four")

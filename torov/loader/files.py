@@ -33,22 +33,26 @@ def replace_file(path: str, parts: Iterable[bytes | bytearray | memoryview], mod
         os.unlink(temporary)
         raise
 
-def write_output(path: str, data: bytes) -> None:
+
+def write_output(path: str, data: bytes, mode: int | None = None) -> None:
     """Write what a user has asked for: whole or not at all, unless something else than a file is there (a terminal, a pipe).
 
     Args:
         path: where; a link is followed.
         data: the contents.
+        mode: permission bits of the file, whatever the umask; None: those of an older file, or what the umask leaves.
     Raises:
         OSError: it cannot be written; an older file stays as it was.
     """
-    place = os.path.realpath(path)
     try:
-        mode = os.stat(path).st_mode
+        before = os.stat(path).st_mode
     except FileNotFoundError:
-        mode = stat.S_IFREG | 0o666
-    if stat.S_ISREG(mode):
-        replace_file(place, [data], stat.S_IMODE(mode))
-    else:
+        before = stat.S_IFREG | 0o666
+    if not stat.S_ISREG(before):
         with open(path, "wb") as file:
             file.write(data)
+        return
+    place = os.path.realpath(path)
+    replace_file(place, [data], stat.S_IMODE(before if mode is None else mode))
+    if mode is not None:
+        os.chmod(place, mode)

@@ -13,7 +13,7 @@ import os
 
 from torov.errors import RewriteError
 from torov.loader import elf
-from torov.loader.files import replace_file
+from torov.loader.files import write_output
 from torov.rewrite.plan import Plan, plan
 from torov.rewrite.regions import candidates, regions
 from torov.rewrite.scan import scan
@@ -96,8 +96,6 @@ def _write(source: str, out: str, body: bytes) -> None:
     try:
         if os.path.exists(out) and os.path.samefile(source, out):
             raise RewriteError(out, None, "is the input file itself: choose another name")
-        mode = os.stat(source).st_mode & 0o777
-        replace_file(out, [body], mode)
-        os.chmod(out, mode)  # the umask took some of them
+        write_output(out, body, os.stat(source).st_mode & 0o777)
     except OSError as err:
         raise RewriteError(out, None, f"cannot be written: {err.strerror}") from None
