@@ -113,6 +113,7 @@ def _list(options: Any) -> int:
 
 def _fetch(options: Any) -> int:
     from torov import report
+    from torov.cli_exec import say
     from torov.corpus import packages
     from torov.corpus.binaries import CorpusError, packaged
     from torov.corpus.form import chosen, read_cases
@@ -127,16 +128,18 @@ def _fetch(options: Any) -> int:
         others = [word for word in options.words if word not in entries]
         for case in chosen(cases, others) if others else []:
             wanted |= case.binaries()
-    if options.install:
-        packages.install([entry for entry in wanted.values() if entry.source == "path"])
     status = 0
+    if options.install:
+        try:
+            packages.install([entry for entry in wanted.values() if entry.source == "path"])
+        except CorpusError as error:
+            say(str(error))
+            status = 1
     with report.progress(f"{len(wanted)} binaries", len(wanted)) as step:
         for name, entry in wanted.items():
             try:
                 report.print_text(f"{name}\t{packages.fetch(entry, entries.values())}")
             except CorpusError as error:
-                from torov.cli_exec import say
-
                 say(str(error))
                 status = 1
             step()
@@ -145,12 +148,10 @@ def _fetch(options: Any) -> int:
 
 def _run(options: Any) -> int:
     from torov import report
-    from torov.corpus import pool, results
+    from torov.corpus import junit, page, pool, results
 
     if options.times < 1 or min(options.jobs, options.retries, options.time_limit) < 0:
         raise UsageError("expected at least 1 for --times, and 0 for -j, --retries and --time-limit")
-    from torov.corpus import junit, page
-
     for name in ("json", "markdown", "html", "junit"):
         path = getattr(options, name)
         if path and not os.path.isdir(os.path.dirname(path) or "."):
@@ -172,11 +173,8 @@ def _run(options: Any) -> int:
         words = {"limit": options.time_limit, "retries": options.retries, "trace": options.trace, "times": options.times}
         rows = pool.run(cases, jobs=_jobs(options), on=options.on, done=done, **words)
     seconds = time.monotonic() - began
-    plans = (
-        _plans({name: entry for case in cases for name, entry in case.binaries().items()}, _jobs(options), False)
-        if options.html
-        else []
-    )
+    used = {name: entry for case in cases for name, entry in case.binaries().items()} if options.html else {}
+    plans = _plans(used, _jobs(options), False) if used else []
     document = results.document(rows, seconds, plans)
     changes = results.against(document, before) if before else []
     document["changes"] = changes if before else None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from torov.corpus import fetch, read_binaries
 from torov.corpus.patch import differences, examined, golden
 
 ENTRIES = read_binaries()
+ROOT = Path(__file__).resolve().parents[2]
 HIDDEN = """
 #include <stdio.h>
 #include <sys/wait.h>
@@ -80,3 +85,8 @@ def test_command_line(capfd: pytest.CaptureFixture[str]) -> None:
     out = capfd.readouterr().out
     assert [line.split()[0] for line in out.splitlines()] == ["binary", "mksh", "sash"] and out.count("as golden") == 2
     assert cli.main(["corpus", "patch", "nothing"]) == 125
+    # by the installed script, whose name multiprocessing cannot import
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "bin/torov"), "corpus", "patch", "-j", "2", "--json", "mksh", "sash"]
+    done = subprocess.run(command, env=env, capture_output=True, check=True, timeout=60)
+    assert [row["binary"] for row in json.loads(done.stdout)] == ["mksh", "sash"]
