@@ -148,6 +148,23 @@ def test_an_audit_log_that_cannot_be_written_is_said(program: Path, policy: Path
     assert full.returncode == 125 and "No space left" in full.stderr
 
 
+FILLS = """
+#include <sys/resource.h>
+#include <unistd.h>
+int main(void) {
+    struct rlimit few = {10, 10};
+    setrlimit(RLIMIT_NOFILE, &few);
+    while (dup(0) >= 0) { }
+    return 7;
+}
+"""
+
+
+def test_a_guest_that_leaves_no_descriptor_free_has_its_log(cc: Compiler, policy: Path, tmp_path: Path) -> None:
+    done = torov(policy, cc(FILLS), options=("--audit", tmp_path / "log"))
+    assert (done.returncode, done.stderr) == (7, "")
+
+
 def test_explain_counts_what_rules_decided(program: Path, policy: Path) -> None:
     done = torov(
         policy, program, "/etc/shadow", "many", "/etc/passwd", "fork", "/etc/passwd", options=("--explain", "--quiet", "--json")

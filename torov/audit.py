@@ -5,6 +5,7 @@ Lines are written by the core (torov/vmm/core/note.c, audit.c), one JSON object 
 
 from __future__ import annotations
 
+import errno
 import os
 
 from torov.errors import AuditError
@@ -69,9 +70,13 @@ class Log:
         stream, error = machine.audit_flush()
         if error:
             raise AuditError(self.file or "temporary file", error)
+        if not read:
+            if stream >= 0:
+                os.close(stream)
+            return []
+        if stream < 0:
+            raise AuditError(self.file or "temporary file", errno.EMFILE)
         with open(stream, "rb") as file:
-            if not read:
-                return []
             file.seek(self._start)
             return lines_of(file)
 

@@ -55,7 +55,10 @@ int side_ask(int sock, char what, int *fd) {
     while ((n = poll(&p, 1, 10000)) < 0 && errno == EINTR) { }
     if (n != 1 || recvmsg(sock, &m, MSG_CMSG_CLOEXEC) != 1) return -1;
     struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-    if (!c) return fd ? -1 : answer;
+    if (!c) { /* the guest has filled the table of descriptors, to a hard limit of its own */
+        if (fd) *fd = -1;
+        return answer;
+    }
     memcpy(fd ? fd : &none, CMSG_DATA(c), sizeof *fd);
     if (!fd) close(none);
     return answer;

@@ -35,7 +35,7 @@ static uint64_t clock_ns(clockid_t clock) {
 /* The ring, from the writer. Whoever asks gets the same one, so an answer to another is as good. */
 int trace_join(struct tv_vm *vm) {
     int fd = -1;
-    if (side_ask(vm->keep[KEEP_TRACE], 'm', &fd) < 0) return -EPIPE;
+    if (side_ask(vm->keep[KEEP_TRACE], 'm', &fd) < 0 || fd < 0) return -EPIPE;
     void *ring = mmap(NULL, sizeof *vm->trace, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     int r = ring == MAP_FAILED ? -errno : 0;
     close(fd);
