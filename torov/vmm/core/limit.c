@@ -94,6 +94,12 @@ int limit_join(struct tv_vm *vm, int fd) {
     return 0;
 }
 
+void limit_leave(struct tv_vm *vm) {
+    struct stat st;
+    if (vm->shared && !fstat(vm->keep[KEEP_SHARED], &st)) munmap(vm->shared, (size_t)st.st_size); /* sealed: it is as long as it was */
+    vm->shared = NULL;
+}
+
 /* A place for one more process: its number from 1, 0 where processes are not counted, or -EAGAIN. What a process that was killed
  * has left is found when there is no other. */
 int limit_take(struct tv_vm *vm) {

@@ -315,6 +315,7 @@ struct tv_call;
 struct iovec;
 void limit_start(struct tv_vm *vm, const struct tv_spec *spec);
 int limit_join(struct tv_vm *vm, int fd);
+void limit_leave(struct tv_vm *vm);
 int limit_take(struct tv_vm *vm);
 void limit_give(struct tv_vm *vm, int slot);
 void limit_mine(struct tv_vm *vm, struct tv_proc *p, int slot);

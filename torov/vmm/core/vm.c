@@ -535,6 +535,7 @@ void tv_destroy(struct tv_vm *vm) {
     if (vm->proc) free(vm->proc->threads);
     proc_free(vm->proc);
     cpu_vm_close(vm->hw);
+    limit_leave(vm);
     for (int i = 0; i < KEEP_COUNT; i++)
         if (vm->keep[i] >= 0) close(vm->keep[i]);
     if (vm->fd_hi) munmap(vm->fd_hi, PG);
