@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 CORE := $(wildcard torov/vmm/core/*.[ch] torov/constants/*.py) torov/vmm/build_core.py torov/vmm/stub.py torov/calls_x86_64.py torov/callshape.py
 JOBS ?= 2
 
-.PHONY: help demo test test-fast test-svm test-asan test-tsan stress bench corpus corpus-quick lint install samples clean
+.PHONY: help demo test test-fast test-svm test-asan test-tsan stress fuzz bench corpus corpus-quick lint install samples clean
 help:
 	@echo "make demo      install, build the samples, run HelloWorld as a virtual machine and show its syscalls"
 	@echo "make test      install everything that the tests need and run them all"
 	@echo "make test-svm  a smoke test of the core under kvm_amd in QEMU"
 	@echo "make test-asan the tests of running guests, their core built with AddressSanitizer and UBSan; test-tsan: ThreadSanitizer"
 	@echo "make stress    threads, signals, processes and memory at once under that core, for SECONDS (600) of CPU time"
+	@echo "make fuzz      each fuzzer for SECONDS (60) of CPU time; TARGETS=calls for one"
 	@echo "make corpus    real programs natively and by torov, all cases: build/corpus/index.html; corpus-quick: those that take seconds"
 	@echo "make bench     measure against native and against the floor of this machine"
 	@echo "make lint      ruff and mypy --strict"
@@ -29,7 +30,7 @@ $(VENV)/installed: $(VENV)/made $(CORE) setup.py bin/torov $(wildcard torov/*.py
 	@touch $@
 
 $(VENV)/testing: $(VENV)/made
-	@scripts/need.sh static-libc musl-gcc fpc gdb go strace objdump xz npm mkfs.ext4 git perl bash ps bwrap redis-server sqlite3 python-tests
+	@scripts/need.sh static-libc musl-gcc fpc gdb go strace objdump xz npm mkfs.ext4 git perl bash ps bwrap redis-server sqlite3 python-tests libfuzzer setpriv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check ".[test]"
 	@touch $@
 
@@ -82,6 +83,11 @@ test-tsan: $(VENV)/testing core samples
 SECONDS ?= 600
 stress: $(VENV)/testing core samples
 	@$(BIN)/python -m tests.sanitized.run stress $(SECONDS)
+
+# Each of the fuzzers for so many seconds of CPU time; docs/fuzzing.md.
+fuzz: SECONDS = 60
+fuzz: $(VENV)/testing core
+	@$(BIN)/python -m tests.fuzz.run $(SECONDS) $(TARGETS)
 
 bench: install samples
 	@$(BIN)/python -m bench

@@ -26,6 +26,13 @@ for name in "$@"; do
         python-tests) # the interpreter's own tests
             "$python" -c 'import test.test_os' 2>/dev/null || /usr/bin/python3 -c 'import test.test_os' 2>/dev/null ||
                 packages="$packages libpython3-testsuite" ;;
+        libfuzzer) # clang and its runtime; 17 or newer, whose AddressSanitizer stands a fork of a process with threads
+            if ! command -v clang-19 >/dev/null || ! command -v llvm-symbolizer-19 >/dev/null; then
+                clang=
+                for version in 20 21 22 18 17; do command -v clang-$version >/dev/null && clang=yes; done
+                [ -n "$clang" ] || packages="$packages clang-19 libclang-rt-19-dev llvm-19"
+            fi ;;
+        setpriv) command -v setpriv >/dev/null || packages="$packages util-linux" ;;
         xz) command -v xz >/dev/null || packages="$packages xz-utils" ;;
         *) command -v "$name" >/dev/null || packages="$packages $name" ;;
     esac

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import struct
@@ -33,7 +34,7 @@ def reference(stream: bytes) -> list[bytes | str]:
 
 
 def test_fifty_thousand_packets() -> None:
-    chance = random.Random(1234)
+    chance = random.Random(int(os.environ.get("TOROV_FUZZ_SEED", "1234")))
     seen: dict[str, int] = {}
     count = 0
     while count < 50000:
