@@ -250,8 +250,10 @@ def _patch(options: Any) -> int:
 
 def _write(path: str | None, text: str) -> None:
     if path:
+        from torov.loader.files import write_output
+
         try:
-            Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
+            write_output(path, text.encode(errors="backslashreplace"))
         except OSError as error:
             raise TorovError(f"{path}: {error.strerror}") from None
 

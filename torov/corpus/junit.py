@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 from torov.corpus.results import printable
 from torov.errors import TorovError
+from torov.loader.files import write_output
 
 
 def needed() -> None:
@@ -57,7 +59,9 @@ def write(path: str, results: Sequence[Mapping[str, Any]], seconds: float) -> No
     xml.add_testsuite(suite)
     suite.update_statistics()
     xml.update_statistics()
+    made = BytesIO()
+    xml.write(made, pretty=True)
     try:
-        xml.write(path, pretty=True)
+        write_output(path, made.getvalue())
     except OSError as error:
         raise TorovError(f"{path}: {error.strerror}") from None

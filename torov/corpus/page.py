@@ -15,6 +15,7 @@ from typing import Any
 
 from torov.corpus import results
 from torov.errors import TorovError
+from torov.loader.files import write_output
 
 _SCRIPT = """\
 const words = document.getElementById("words"), cases = [...document.querySelectorAll("details.case")];
@@ -76,7 +77,7 @@ def write(path: str, document: Mapping[str, Any]) -> None:
         TorovError: it cannot be written.
     """
     try:
-        Path(path).write_text(page(document), encoding="utf-8", errors="backslashreplace")
+        write_output(path, page(document).encode(errors="backslashreplace"))
     except OSError as error:
         raise TorovError(f"{path}: {error.strerror}") from None
 
