@@ -113,6 +113,8 @@ NEEDS: tuple[Need, ...] = (
     Need("threads processes exec debug", "prctl", "PR_GET_TID_ADDRESS: the C library's idea of who it is", (0, MASKED, _LOW, 40)),
     Need("threads processes debug", "sched_getaffinity sched_yield", "the C library's threads"),
     Need("processes", "pidfd_open", "CLONE_PIDFD", ),
+    Need("processes", "sched_getattr", "what a process inherits from the thread that makes it", (0, MASKED, _LOW, 0)),
+    Need("processes", "ioprio_get", "the same", (0, MASKED, _LOW, 1), (1, MASKED, _LOW, 0)),
     Need("processes", "pipe2 poll dup wait4", "a parent that waits for its child's exec"),
     Need("processes", "kill", "a forked guest ends by the signal that ended it"),
     Need("exec", "execveat", "torov-runner, by its descriptor", (4, MASKED, _LOW, 0x1000)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from pathlib import Path
 
@@ -35,6 +36,18 @@ def test_the_policy_holds_in_children_and_after_exec(tmp_path: Path) -> None:
     assert not made.exists()
     assert done.err.count("Operation not permitted") == 3
     assert done.err.count("torov: denied mkdir(") >= 3
+
+
+@pytest.mark.parametrize("policy", [False, True])
+def test_a_child_by_vfork_inherits_what_its_parent_was_given(tmp_path: Path, policy: bool) -> None:
+    """Nice, policy and class of I/O of the thread as they are now, not as they were at its first vfork(2)."""
+    script = "nice; renice -n 7 -p $$ >&2; nice; chrt -b -p 0 $$; chrt -p $$ | grep -c BATCH; "
+    script += "ionice -c 3 -p $$; ionice; taskset -cp 0 $$ >&2; nproc"
+    native = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
+    assert native.stdout.split()[1:] == ["7", "1", "idle", "1"]
+    (tmp_path / "p.json").write_text('{"torov": 1, "default": "builtin", "rules": []}')
+    options = ("--policy", tmp_path / "p.json") if policy else ()
+    assert run(torov("/bin/sh", "-c", script, options=options)).out == native.stdout
 
 
 def test_no_process_is_left_behind(tmp_path: Path) -> None:

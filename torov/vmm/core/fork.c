@@ -284,7 +284,19 @@ static void __attribute__((noreturn, noinline)) shared_main(struct tv_thread *t)
 
 /* A host thread that makes such processes for one thread of the guest, and waits while they run: by the host's vfork() the
  * two never run at once. It lives as long as its guest thread, whose death the child may want to hear of (PR_SET_PDEATHSIG). */
-struct tv_keeper { struct tv_keeper *next; struct tv_vm *vm; struct tv_thread *job; bool quit; };
+struct manner { /* of a thread, what those that it makes inherit and others can change: nice, policy, CPUs */
+    uint64_t attr[6]; /* struct sched_attr */
+    uint64_t cpus[128];
+    long io;
+};
+struct tv_keeper { struct tv_keeper *next; struct tv_vm *vm; struct tv_thread *job; bool quit; struct manner manner; };
+
+static void own_manner(struct manner *m) {
+    memset(m, 0, sizeof *m);
+    sys6(SYS_sched_getattr, 0, (uintptr_t)m->attr, sizeof m->attr, 0, 0, 0);
+    sys6(SYS_sched_getaffinity, 0, sizeof m->cpus, (uintptr_t)m->cpus, 0, 0, 0);
+    m->io = sys6(SYS_ioprio_get, 1, 0, 0, 0, 0, 0); /* IOPRIO_WHO_PROCESS: this thread */
+}
 
 /* Back from here the process has ended, or called exec. */
 static void make(struct tv_thread *volatile t, struct tv_clone *volatile s) {
@@ -350,8 +362,15 @@ static void *keeper_main(void *arg) {
 
 /* Under vm->lock, with all signals blocked. */
 static int keeper_give(struct tv_vm *vm, struct tv_thread *me, struct tv_thread *job) {
-    struct tv_keeper *k = me->keepers;
-    while (k && k->job) k = k->next;
+    struct tv_keeper *k, **link = &me->keepers;
+    struct manner now;
+    own_manner(&now);
+    while ((k = *link) && (k->job || memcmp(&k->manner, &now, sizeof now))) {
+        if (k->job) { link = &k->next; continue; }
+        *link = k->next; /* its processes would be as the thread was */
+        k->quit = true;
+        pthread_cond_broadcast(&vm->keepers);
+    }
     if (k) {
         k->job = job;
         pthread_cond_broadcast(&vm->keepers);
@@ -365,6 +384,7 @@ static int keeper_give(struct tv_vm *vm, struct tv_thread *me, struct tv_thread 
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     k->job = job;
     k->vm = vm;
+    k->manner = now;
     int r = -pthread_create(&thread, &attr, keeper_main, k);
     sig_libc(tv_me->proc);
     pthread_attr_destroy(&attr);
