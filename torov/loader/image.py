@@ -278,12 +278,14 @@ def read_image(path: str) -> ImageFile:
     if end != len(raw):
         raise _bad(path, "size", f"{end} bytes", f"{len(raw)}")
     segments = []
-    for vaddr, memsz, filesz, offset, segment_flags in SEGMENT.iter_unpack(raw[segment_offset:site_offset]):
+    table = raw[segment_offset : segment_offset + nseg * SEGMENT.size]  # the tables may lie in any order
+    for vaddr, memsz, filesz, offset, segment_flags in SEGMENT.iter_unpack(table):
         segments.append(Segment(vaddr, memsz, offset, filesz, segment_flags))
     return ImageFile(
         flags=flags, entry=entry, phdr=phdr, phentsize=phentsize, phnum=phnum, span=(low, high),
-        segments=tuple(segments), sites=tuple(s for (s,) in SITE.iter_unpack(raw[site_offset:trap_offset])),
-        traps=tuple(TRAP.iter_unpack(raw[trap_offset:])), body=raw[body_offset : body_offset + body_size],
+        segments=tuple(segments), sites=tuple(s for (s,) in SITE.iter_unpack(raw[site_offset : site_offset + nsite * SITE.size])),
+        traps=tuple(TRAP.iter_unpack(raw[trap_offset : trap_offset + ntrap * TRAP.size])),
+        body=raw[body_offset : body_offset + body_size],
         sha256=sha256,
     )  # fmt: skip
 
