@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -129,3 +130,19 @@ def test_outcomes() -> None:
 def test_a_difference_that_no_line_shows() -> None:
     assert "ends of the lines" in differences(Case("a", "f"), run(stdout="a\n"), run(stdout="a"))[0]["diff"]
     assert whats(Case("a", "f"), run(stdout="\udcff"), run(stdout="\ufffd")) == ["stdout"]
+
+
+def test_long_outputs_are_compared_in_no_time() -> None:
+    """difflib takes minutes for what has no line in common."""
+    before = time.monotonic()
+    theirs, mine = "".join(f"native {i}\n" for i in range(300_000)), "".join(f"torov {i}\n" for i in range(300_000))
+    (found,) = differences(Case("a", "f"), run(stdout="same\n" * 10 + theirs), run(stdout="same\n" * 10 + mine))
+    assert time.monotonic() - before < 10
+    rows = found["diff"].splitlines()
+    assert rows[2:4] == ["@@ numbers of lines are from line 9 on @@", "@@ -1,1000 +1,1000 @@"]
+    assert rows[4:7] == [" same", " same", "-native 0"] and rows[-1].endswith("more lines")
+
+
+def test_long_lines_are_cut_and_still_differ() -> None:
+    (found,) = differences(Case("a", "f"), run(stdout="x" * 1_000_000 + "a"), run(stdout="x" * 1_000_000 + "b"))
+    assert len(found["diff"]) < 2000 and found["diff"].count("1000001 characters") == 2

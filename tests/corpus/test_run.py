@@ -34,6 +34,14 @@ def test_what_is_the_same(tmp_path: Path) -> None:
     assert result["ratio"] > 0 and result["torov"]["guest"] < result["torov"]["seconds"]
 
 
+def test_a_policy_inline_can_name_the_directory(tmp_path: Path) -> None:
+    for path, outcome in (("@here@/x", "different"), ("@here@/y", "same")):
+        rule = {"calls": ["openat"], "where": [{"path": [path]}], "action": {"errno": "EACCES"}}
+        policy = {"torov": 1, "default": "allow", "rules": [rule]}
+        result = ran(tmp_path, {"name": "a", "shell": "cat x", "files": {"x": "1\n"}, "policy": policy})
+        assert result["outcome"] == outcome, result
+
+
 @pytest.mark.parametrize(
     ("word", "what"),
     [

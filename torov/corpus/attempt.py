@@ -108,7 +108,7 @@ def attempt(
         paths = {name: str(fetch(entry)) for name, entry in case.binaries().items()}
         _prepare(paths.values())
         with tempfile.TemporaryDirectory(prefix="torov-policy-") as scratch:
-            policy = _policy(case, paths, Path(scratch))
+            policy = _policy(case, paths)
             sides = [{"torov": [], "policy": ""}, {"torov": torov_words(["--quiet"]), "policy": policy}]
             while True:
                 runs = _keep(case, paths, sides)
@@ -182,11 +182,8 @@ def _prepare(paths: Any) -> None:
             images_of(path)
 
 
-def _policy(case: Case, paths: Mapping[str, str], scratch: Path) -> str:
-    if isinstance(case.policy, dict):
-        (scratch / "policy.json").write_text(json.dumps(case.policy))
-        return str(scratch / "policy.json")
-    if not case.policy:
+def _policy(case: Case, paths: Mapping[str, str]) -> str:
+    if not case.policy or isinstance(case.policy, dict):
         return ""
     if case.policy in paths:
         return paths[case.policy]

@@ -7,10 +7,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import unified_diff
 from typing import Any
+from zlib import crc32
 
 from torov.corpus.form import Case
 
-SHOWN_LINES = 200
+SHOWN_LINES, SHOWN_LINE = 200, 500
+"""Lines of a diff, and characters of each."""
+COMPARED_LINES = 1000
+"""Lines of both sides that are compared, from the first that differs on."""
 
 NORMALISERS: dict[str, Callable[[str], str]] = {
     "pids": lambda text: re.sub(r"(?i)\b(p?pid|tid|process|child|pgrp|sid)\b([ =:#(\[]*)\d+", r"\1\2PID",
@@ -110,11 +114,24 @@ def _file(case: Case, name: str, row: Mapping[str, Any], values: Mapping[str, st
     return f"{head} {row['size']} bytes, sha256 {row['sha256']}"
 
 
+def _cut(line: str) -> str:
+    if len(line) <= SHOWN_LINE:
+        return line
+    return f"{line[:SHOWN_LINE]}... ({len(line)} characters, CRC {crc32(line.encode(errors='surrogatepass')):08x})"
+
+
 def _diff(theirs: str, mine: str) -> str:
-    lines = [*unified_diff(theirs.splitlines(), mine.splitlines(), "native", "torov", n=2, lineterm="")]
+    """From the first line that differs on: comparing all of a long output would take minutes."""
+    old, new = theirs.splitlines(), mine.splitlines()
+    same = next((i for i, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), min(len(old), len(new)))
+    start = max(0, same - 2)
+    old, new = ([_cut(line) for line in lines[start : start + COMPARED_LINES]] for lines in (old, new))
+    lines = [*unified_diff(old, new, "native", "torov", n=2, lineterm="")]
     if not lines:
         return "the ends of the lines or the end of the last line differ"
     more = [f"... {len(lines) - SHOWN_LINES} more lines"] if len(lines) > SHOWN_LINES else []
+    if start:
+        lines.insert(2, f"@@ numbers of lines are from line {start + 1} on @@")
     return "\n".join([*lines[:SHOWN_LINES], *more])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -30,7 +31,7 @@ def run(
         paths: of the binaries, by name.
         where: is emptied and filled.
         torov: the command of torov with its options, up to the program; empty to run it natively.
-        policy: path of the policy file, if torov is to have one.
+        policy: path of the policy file, if torov is to have one; a policy inline is in the case.
         watch: as Running.wait().
 
     Returns:
@@ -46,6 +47,9 @@ def run(
     beside = Path(case.file).parent
     place.fill(where.work, filled(case.files, values), beside, paths)
     env = {**_environment(where), **filled(case.env, values)}
+    if torov and isinstance(case.policy, dict):
+        policy = str(where.out / "policy.json")
+        Path(policy).write_text(json.dumps(filled(case.policy, values)))
     attempt = _Attempt(case, values, where, env, [*torov], policy, paths, watch)
     result: dict[str, Any] = {}
     try:
