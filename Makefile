@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(wildcard torov/vmm/core/*.[ch] torov/constants/*.py) torov/vmm/build_core.py torov/vmm/stub.py torov/calls_x86_64.py torov/callshape.py
-JOBS ?= 2
+JOBS ?= 3
 
 .PHONY: help demo test test-fast test-svm test-asan test-tsan stress fuzz bench corpus corpus-quick lint install samples clean
 help:
