@@ -46,7 +46,7 @@ int main(int argc, char **argv) {
     vm.fd_hi = &vm.fd_lo;
     strcpy((char *)memory + TV_MIN, "/etc/hostname");
     strcpy((char *)memory + TV_MIN + 100, "name-of-the-host\n");
-    vm.keep[KEEP_TRACE] = tv_trace_start(&options, file);
+    vm.keep[KEEP_TRACE] = tv_trace_start(&options, file, NULL);
     if (vm.keep[KEEP_TRACE] < 0 || tv_copy_setup() || trace_join(&vm)) die("trace");
     const uint64_t none[6] = {0}, open_[6] = {(uint64_t)AT_FDCWD, TV_MIN, O_RDONLY}, read_[6] = {3, TV_MIN + 100, 64}, close_[6] = {3};
     for (long b = 0; b < count; b++) {
