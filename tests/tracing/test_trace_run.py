@@ -173,6 +173,23 @@ def test_files_of_threads_are_added_to_and_have_a_place(cc: Compiler, tmp_path: 
     assert re.fullmatch(r"getppid\(\) += \d+\n\+\+\+ exited with 0 \+\+\+\n", found.read_text())
 
 
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_file_of_a_thread_is_no_link_and_no_pipe(cc: Compiler, tmp_path: Path, kind: str) -> None:
+    """The guest may put one there beforehand, and who writes is outside of its jail, where its first thread is 2."""
+    program = cc("#include <unistd.h>\nint main(void) { getppid(); return 0; }")
+    kept = tmp_path / "kept"
+    kept.write_text("kept")
+    if kind == "link":
+        (tmp_path / "x.2").symlink_to(kept)
+    else:
+        os.mkfifo(tmp_path / "x.2")
+    words = ["exec", "--quiet", "--jail", "--trace", "--trace-opts", "-ff -e getppid", "--trace-out", "x", program]
+    done = run([sys.executable, "-m", "torov", *words], tmp_path)
+    why = "Too many levels of symbolic links" if kind == "link" else "No such device or address"
+    assert f"x: the trace cannot be written: {why}" in done.stderr
+    assert kept.read_text() == "kept"
+
+
 LENGTHS = """
 #include <stdint.h>
 #include <sys/socket.h>

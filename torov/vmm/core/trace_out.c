@@ -98,7 +98,9 @@ static void turn(struct out *o, struct who *w) {
     if (!*o->base || o->turn == w->tid) return;
     leave(o);
     snprintf(path, sizeof path, "%s.%d", o->base, w->tid);
-    o->file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | (w->listed || o->o.append ? O_APPEND : O_TRUNC), 0666);
+    /* the guest may be able to write there, and the writer is outside of its jail: no link is followed, no pipe waited for */
+    int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK;
+    o->file = open(path, flags | (w->listed || o->o.append ? O_APPEND : O_TRUNC), 0666);
     if (o->file < 0 && !o->r->error) o->r->error = (uint32_t)errno;
     w->listed = true;
     o->turn = w->tid, o->open = w->unfinished ? w->tid : 0, o->column = w->column;
