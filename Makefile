@@ -25,7 +25,7 @@ $(VENV)/made: pyproject.toml scripts/need.sh
 	@touch $@
 
 # Installed, not editable: the start of `torov exec` is what users get.
-$(VENV)/installed: $(VENV)/made $(CORE) setup.py bin/torov $(wildcard torov/*.py torov/*/*.py)
+$(VENV)/installed: $(VENV)/made $(CORE) setup.py bin/torov $(wildcard torov/*.py torov/*/*.py torov/*/*.json torov/*/*.toml torov/*/*.html torov/corpus/cases/*)
 	@TOROV_WERROR=1 $(BIN)/python -m pip install -q --disable-pip-version-check .
 	@touch $@
 

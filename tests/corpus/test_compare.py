@@ -35,6 +35,7 @@ def whats(case: Case, native: dict[str, Any], guest: dict[str, Any]) -> list[str
         ("times", "at 12:30:59.25 or 9:05, not 1:2", "at TIME or TIME, not 1:2"),
         ("durations", "took 1.5s, 20 ms, 3µs; v1.5 s0", "took DURATION, DURATION, DURATION; v1.5 s0"),
         ("dates", "2024-01-31T10:00:00Z and Mon Jan  2 10:00:00 2006.", "DATE and DATE."),
+        ("dates", "8 Nov 22 17:59 a, Jan  3  2025 b, Sep  1 07:00:01 c, May 15 men", "8 DATE a, DATE b, DATE c, May 15 men"),
         ("addresses", "0x7fff12345678 0x10 deadbeef0123", "ADDRESS 0x10 ADDRESS"),
         ("numbers", "1 a2 3.5", "N aN N"),
         ("sorted", "b\na\nc\n", "a\nb\nc\n"),

@@ -24,7 +24,8 @@ NORMALISERS: dict[str, Callable[[str], str]] = {
         r"(?<![\w.])\d+([.,]\d+)?(e-?\d+)?\s?(ns|us|µs|μs|ms|s|sec|secs|seconds?|msecs?|minutes?|m|h)\b", "DURATION", text),
     "dates": lambda text: re.sub(
         r"\b\d{4}[-/]\d\d[-/]\d\d([T ]\d\d:\d\d(:\d\d)?([.,]\d+)?(Z| ?[+-]\d\d:?\d\d)?)?|"
-        r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun),? +(\d+ )?(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b[ \d:]*", "DATE", text),
+        r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun),? +(\d+ )?(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b[ \d:]*|"
+        r"\b(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +\d{1,2} +(\d\d:\d\d(:\d\d)?|\d{4})\b", "DATE", text),
     "addresses": lambda text: re.sub(r"\b0x[0-9a-fA-F]{4,16}\b|\b[0-9a-f]{12,16}\b", "ADDRESS", text),
     "numbers": lambda text: re.sub(r"\d+(\.\d+)?", "N", text),
     "sorted": lambda text: "".join(sorted(text.splitlines(keepends=True))),
