@@ -183,8 +183,8 @@ def test_a_file_of_a_thread_is_no_link_and_no_pipe(cc: Compiler, tmp_path: Path,
         (tmp_path / "x.2").symlink_to(kept)
     else:
         os.mkfifo(tmp_path / "x.2")
-    words = ["exec", "--quiet", "--jail", "--trace", "--trace-opts", "-ff -e getppid", "--trace-out", "x", program]
-    done = run([sys.executable, "-m", "torov", *words], tmp_path)
+    words = ["exec", "--quiet", "--jail", "--trace", "--trace-opts", "-ff -e getppid", "--trace-out", "x"]
+    done = run([sys.executable, "-m", "torov", *words, program], tmp_path)
     why = "Too many levels of symbolic links" if kind == "link" else "No such device or address"
     assert f"x: the trace cannot be written: {why}" in done.stderr
     assert kept.read_text() == "kept"
