@@ -62,12 +62,12 @@ corpus: install $(VENV)/testing
 	@mkdir -p build/corpus
 	@$(BIN)/torov corpus fetch --install > build/corpus/fetched.tsv || true
 	@status=0; $(BIN)/torov corpus patch -j $(JOBS) || status=1; \
-	$(BIN)/torov corpus run -j $(JOBS) --times 3 --trace all --json build/corpus/run.json --junit build/corpus/junit.xml \
+	$(BIN)/torov corpus run -j $(JOBS) --retries 1 --times 3 --trace all --json build/corpus/run.json --junit build/corpus/junit.xml \
 		--html build/corpus/index.html --markdown build/corpus/table.md || status=1; \
 	echo "all of it: build/corpus/index.html"; exit $$status
 
 corpus-quick: install $(VENV)/testing
-	@$(BIN)/torov corpus run quick -j $(JOBS)
+	@$(BIN)/torov corpus run quick -j $(JOBS) --retries 1
 
 test-svm: install $(VENV)/testing
 	@scripts/need.sh qemu cpio xz

@@ -210,10 +210,11 @@ def run_line(line: ExecWords) -> int:
         _print_layout(machine, "--json" in given)
     if around:
         around.seal(machine)
-    began = monotonic_ns()
+    if times:
+        times[:8] = monotonic_ns().to_bytes(8, "little")  # now: after execve(2) nobody is there to write it
     stop = machine.run(None if "--quiet" in given else lambda notice: _notice(notice, source))
     if times:
-        times[:16] = began.to_bytes(8, "little") + monotonic_ns().to_bytes(8, "little")
+        times[8:16] = monotonic_ns().to_bytes(8, "little")
     dumped = stop.dumped(cores.directory if cores else "")
     if stop.kind == KILLED:
         say(f"killed {file}: {stop.text}: {stop.label or f'not allowed by {source}'}{dumped}")

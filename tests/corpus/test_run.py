@@ -34,6 +34,12 @@ def test_what_is_the_same(tmp_path: Path) -> None:
     assert result["ratio"] > 0 and result["torov"]["guest"] < result["torov"]["seconds"]
 
 
+def test_the_time_of_a_program_that_becomes_another(tmp_path: Path) -> None:
+    result = ran(tmp_path, {"name": "a", "shell": "sleep 0.3; exec sleep 0.2"})
+    assert result["outcome"] == "same" and result["torov"]["boot"] > 0
+    assert 0.5 <= result["torov"]["guest"] <= result["torov"]["seconds"] - result["torov"]["boot"] + 0.001
+
+
 def test_a_policy_inline_can_name_the_directory(tmp_path: Path) -> None:
     for path, outcome in (("@here@/x", "different"), ("@here@/y", "same")):
         rule = {"calls": ["openat"], "where": [{"path": [path]}], "action": {"errno": "EACCES"}}

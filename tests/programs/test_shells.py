@@ -70,7 +70,7 @@ ZSH = r"""
 setopt no_monitor; zmodload zsh/datetime 2>/dev/null
 typeset -A h; h=(one 1 two 2); for k in ${(ok)h}; do print $k=$h[$k]; done
 print ${(j:,:)${(s: :)$(echo c b a)}} $(( 2 ** 40 )) ${$(echo path/to/file.txt):t:r}
-for i in {1..5}; do { sleep 0.$((2 * i - 1)); print $i } & done; wait
+{ for i in {1..5}; do { sleep 0.$((2 * i - 1)); print $i } & done; wait; print all } | sort
 diff =(print a) =(print b); print $?
 TRAPUSR1() { print trapped; }; kill -USR1 $$; print after
 (( RANDOM >= 0 )) && [[ abc == (a|x)b? ]] && print pattern

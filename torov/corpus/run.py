@@ -182,6 +182,7 @@ class _Attempt:
         made = self.main.document()
         made["clients"] = [[running.document() for running in copies] for copies in self.clients]
         first, last = (int.from_bytes(self.times[at : at + 8], "little") / 1e9 for at in (0, 8))
+        last = last or self.main.began + self.main.seconds  # it became another program, or was killed: to the end of that
         known = self.main.began <= first <= last
         made["boot"], made["guest"] = (first - self.main.began, last - first) if known else (None, None)
         made["gadgets"] = _gadgets(self.where.out / "audit")
