@@ -67,7 +67,8 @@ corpus: install $(VENV)/testing
 	echo "all of it: build/corpus/index.html"; exit $$status
 
 corpus-quick: install $(VENV)/testing
-	@$(BIN)/torov corpus run quick -j $(JOBS) --retries 1
+	@mkdir -p build/corpus
+	@$(BIN)/torov corpus run quick -j $(JOBS) --retries 1 --html build/corpus/quick.html --junit build/corpus/quick.xml
 
 test-svm: install $(VENV)/testing
 	@scripts/need.sh qemu cpio xz

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,21 @@ def test_the_core_neither_prints_nor_exits() -> None:
     for path in sorted((ROOT / "torov" / "vmm" / "core").glob("*.c")):
         text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
         assert not re.search(r"\b(printf|fprintf|dprintf|puts|exit|_exit|abort)\s*\(", text), path.name
+
+
+def test_every_file_of_the_package_is_installed() -> None:
+    """The tests run on the tree; what pyproject.toml forgets is missing only where torov is installed."""
+    said = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert {*said["packages"]} == {".".join(path.parent.relative_to(ROOT).parts) for path in MODULES}
+    data = {path for pattern in said["package-data"]["torov"] for path in (ROOT / "torov").glob(pattern)}
+    others = {".py", ".c", ".h", ".so", ".pyc"}  # and what setup.py builds
+    files = {path for path in (ROOT / "torov").rglob("*") if path.is_file() and path.name != "torov-runner"}
+    there = {path for path in files if path.suffix not in others}
+    assert there and there - data == set()
+
+
+@pytest.mark.xdist_group("held")
+def test_groups_hold(request: pytest.FixtureRequest) -> None:
+    """What must not run side by side runs in one worker: pytest-xdist says so in the name of the test."""
+    if request.config.getoption("loadgroup", False):
+        assert request.node.nodeid.endswith("@held")

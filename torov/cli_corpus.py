@@ -148,6 +148,7 @@ def _fetch(options: Any) -> int:
 
 def _run(options: Any) -> int:
     from torov import report
+    from torov.cli_exec import say
     from torov.corpus import junit, page, pool, results
 
     if options.times < 1 or min(options.jobs, options.retries, options.time_limit) < 0:
@@ -178,16 +179,26 @@ def _run(options: Any) -> int:
     document = results.document(rows, seconds, plans)
     changes = results.against(document, before) if before else []
     document["changes"] = changes if before else None
-    _write(options.json, json.dumps(document, indent=1))
-    _write(options.markdown, results.markdown(rows))
-    if options.html:
-        page.write(options.html, document)
-    if options.junit:
-        junit.write(options.junit, rows, seconds)
     _table(rows, document)
     if before:
         title = f"since {before['began']}: " + (f"{len(changes)} changes" if changes else "nothing changed")
         report.print_table(("case", "change", ""), [(row["name"], row["change"], row["text"]) for row in changes], title)
+    reports: tuple[tuple[str | None, Callable[[str], None]], ...] = (
+        (options.json, lambda path: _write(path, json.dumps(document, indent=1))),
+        (options.markdown, lambda path: _write(path, results.markdown(rows))),
+        (options.html, lambda path: page.write(path, document)),
+        (options.junit, lambda path: junit.write(path, rows, seconds)),
+    )
+    lost = False
+    for path, write in reports:
+        try:
+            if path:
+                write(path)
+        except TorovError as error:  # the others are written all the same
+            say(str(error))
+            lost = True
+    if lost:
+        return 125
     return 0 if results.passed(rows) else 1
 
 
@@ -248,14 +259,13 @@ def _patch(options: Any) -> int:
     return 1 if missing or any(row["differs"] or (row["error"] and row["binary"] in golden()) for row in rows) else 0
 
 
-def _write(path: str | None, text: str) -> None:
-    if path:
-        from torov.loader.files import write_output
+def _write(path: str, text: str) -> None:
+    from torov.loader.files import write_output
 
-        try:
-            write_output(path, text.encode(errors="backslashreplace"))
-        except OSError as error:
-            raise TorovError(f"{path}: {error.strerror}") from None
+    try:
+        write_output(path, text.encode(errors="backslashreplace"))
+    except OSError as error:
+        raise TorovError(f"{path}: {error.strerror}") from None
 
 
 def _said(row: Mapping[str, Any]) -> list[str]:

@@ -55,6 +55,18 @@ def test_run(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pyt
 
 
 @pytest.mark.kvm
+def test_a_report_that_cannot_be_written_takes_no_other_with_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    case = ["--cases", str(write(tmp_path, {"name": "x/good", "shell": "exit 3"}))]
+    where, page, table = (str(path) for path in (tmp_path, tmp_path / "r.html", tmp_path / "r.md"))
+    files = ["--json", where, "--html", page, "--junit", where, "--markdown", table]
+    assert cli.main(["corpus", "run", *case, *files]) == 125
+    said = capfd.readouterr()
+    assert said.err.splitlines() == [f"torov: {tmp_path}: Is a directory"] * 2
+    assert said.out.endswith("1 same\n")
+    assert (tmp_path / "r.html").stat().st_size and (tmp_path / "r.md").stat().st_size
+
+
+@pytest.mark.kvm
 def test_a_terminal_gets_no_control_characters(tmp_path: Path) -> None:
     bad = {"name": "x/bad", "shell": r"(: </proc/self/mem) 2>/dev/null && echo native || printf '\033]0;title\007\n'"}
     path = write(tmp_path, bad)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -193,6 +194,12 @@ def build() -> dict[str, Path]:
     """
     generated = TARGET / "core"
     TARGET.mkdir(parents=True, exist_ok=True)
+    with open(TARGET / ".lock", "w") as lock:  # tests and `make fuzz` may want it at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _build(generated)
+
+
+def _build(generated: Path) -> dict[str, Path]:
     build_core.generate(generated)
     _write(TARGET / "image.h", _image(TARGET))
     _write(TARGET / "words.h", _words())

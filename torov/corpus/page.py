@@ -76,8 +76,9 @@ def write(path: str, document: Mapping[str, Any]) -> None:
     Raises:
         TorovError: it cannot be written.
     """
+    text = page(document)
     try:
-        write_output(path, page(document).encode(errors="backslashreplace"))
+        write_output(path, text.encode(errors="backslashreplace"))
     except OSError as error:
         raise TorovError(f"{path}: {error.strerror}") from None
 
