@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import resource
 import subprocess
 import time
 from pathlib import Path
@@ -60,3 +62,34 @@ def test_no_process_is_left_behind(tmp_path: Path) -> None:
     while any(Path("/proc", pid).exists() for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not [pid for pid in pids if Path("/proc", pid).exists()]
+
+
+DROPS = """
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    if (geteuid() ? chmod(argv[1], 0500) : chown(argv[1], 65534, 65534)) return 9;
+    for (int left = atoi(argv[2]), st; left--;) {
+        if (!fork()) { execl("/bin/sh", "sh", "-c", "exit 4", (char *)0); _exit(9); }
+        if (wait(&st) < 0 || st != 4 << 8) return 8;
+    }
+    return 0;
+}
+"""
+
+
+def test_no_image_is_made_that_cannot_be_kept(cc: Compiler, tmp_path: Path) -> None:
+    """A guest without the right to the cache (it gave up root): each exec would start the rewriter, for 0.3 s of CPU time."""
+    program, cache = cc(DROPS), tmp_path / "cache"
+    took = []
+    for times in ("0", "0", "15"):  # the first makes the program's own image
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ran = run(torov(program, str(cache), times), env={"TOROV_CACHE": str(cache)})
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert ran.status == 0, ran.err
+        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        cache.chmod(0o700)
+        os.chown(cache, os.geteuid(), os.getegid())
+    assert took[2] - took[1] < 15 * 0.1, took

@@ -4,6 +4,7 @@
 static void on(int sig) {}
 static void *run(void *arg) {
     S(getpid), S(sched_yield);
+    S(nanosleep, &(struct timespec){0, 300000000}, NULL, 0l, 0l); /* until it is waited for */
     return NULL;
 }
 int main(int argc, char **argv) {

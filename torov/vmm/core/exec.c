@@ -191,12 +191,19 @@ static bool own_root(const struct tv_vm *vm) {
     return !stat("/", &st) && st.st_dev == vm->root_dev && st.st_ino == vm->root_ino;
 }
 
+/* Whether an image that the helper makes would stay: else it would be made again at each exec, for longer than all traps take. */
+static bool can_keep(const struct tv_vm *vm) {
+    struct stat st;
+    const char *cache = vm->helper.cache;
+    return cache && *cache && !stat(cache, &st) && st.st_uid == geteuid() && !faccessat(AT_FDCWD, cache, W_OK | X_OK, AT_EACCESS);
+}
+
 /* An image file; or the program itself, if no image can be made of it any more (a guest that has dropped the right to its cache
  * or to Python): then the net serves its calls, and each site is patched at its first trap. */
 static int image_of(struct tv_vm *vm, const char *path, const uint8_t *head) {
     Elf64_Ehdr e;
     int fd = cached(vm, path, NULL);
-    if (fd < 0) fd = vm->flags & TV_F_SEALED ? -ENOEXEC : made(vm, path);
+    if (fd < 0) fd = vm->flags & TV_F_SEALED || !can_keep(vm) ? -ENOEXEC : made(vm, path);
     if (fd != -ENOEXEC || !head) return fd;
     memcpy(&e, head, sizeof e);
     if (e.e_ident[EI_CLASS] != ELFCLASS64 || e.e_machine != EM_X86_64 || (e.e_type != ET_EXEC && e.e_type != ET_DYN)) return fd;
