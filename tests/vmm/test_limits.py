@@ -94,6 +94,27 @@ def test_cpu_time(limited: Limited, how: str) -> None:
         watch.empty(within=2)
 
 
+@pytest.mark.parametrize("jailed", [False, True], ids=["plain", "jail"])
+def test_cpu_time_while_the_supervisor_seldom_runs(look: Path, tmp_path: Path, jailed: bool) -> None:
+    """On a busy machine it may be late, and the kernel's RLIMIT_CPU ends the program; the line is the same."""
+    policy = {"torov": 1, "default": "builtin", "rules": [], "limits": {"cpu": "500ms"}}
+    (tmp_path / "p.json").write_text(json.dumps(policy | ({"namespaces": ["user", "mount", "pid"]} if jailed else {})))
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = torov(look, "pids", "spin", options=("--policy", tmp_path / "p.json"))
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        assert supervisor.stdout.readline().startswith("? pids ")
+        end = time.monotonic() + 4
+        while time.monotonic() < end and supervisor.poll() is None:  # also between two of its looks at /proc, and in one
+            supervisor.send_signal(signal.SIGSTOP)
+            time.sleep(0.15)
+            supervisor.send_signal(signal.SIGCONT)
+            time.sleep(0.01)
+        _, said = supervisor.communicate(timeout=60)
+        assert supervisor.returncode == 137
+        assert said == f"torov: {look}: CPU time limit of 0.5s ({tmp_path / 'p.json'} limits)\n"
+
+
 def test_a_daemon_does_not_outlive_limits(limited: Limited) -> None:
     with Watch() as watch:
         assert limited.run("daemon", wall="30s").status == 0

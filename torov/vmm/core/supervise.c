@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@ struct watch {
     const struct tv_jail *j;
     pid_t init, main;
     bool stopped, over;
+    bool spent;      /* main was killed, and had used the CPU time of the limit */
     int status;      /* of wait(2) */
     uint64_t began, looked, pause; /* ns: between two looks at /proc, so that they cost at most 2% */
 };
@@ -78,7 +80,13 @@ static void note(struct watch *w, pid_t pid, int status) {
 static void reap(struct watch *w) {
     int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED)) > 0) note(w, pid, status);
+    struct rusage used;
+    while ((pid = wait4(-1, &status, WNOHANG | WUNTRACED | WCONTINUED, &used)) > 0) {
+        note(w, pid, status);
+        /* RLIMIT_CPU (limit.c) may come before we have looked */
+        uint64_t us = (uint64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000 + (uint64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
+        if (pid == w->main && w->over && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && w->j->cpu_ns) w->spent = us * 1000 >= w->j->cpu_ns;
+    }
 }
 
 /* Everything below us. Init takes its namespace with it; without one, orphans come to us (PR_SET_CHILD_SUBREAPER) until none is left. */
@@ -154,6 +162,12 @@ static void forward(struct watch *w, const siginfo_t *info) {
     }
 }
 
+static uint64_t own_time(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 static int limit_reached(struct watch *w) {
     const struct tv_jail *j = w->j;
     uint64_t now = tv_now();
@@ -161,10 +175,11 @@ static int limit_reached(struct watch *w) {
     if (j->wall_ns && now - w->began >= j->wall_ns) return TV_LIMIT_WALL;
     if (!j->cpu_ns || now - w->looked < w->pause) return 0;
     struct seen *all = NULL;
+    uint64_t before = own_time();
     size_t n = look(&all);
     uint64_t used = tree(all, n) * (1000000000ull / (uint64_t)sysconf(_SC_CLK_TCK));
     w->looked = tv_now();
-    w->pause = 50 * (w->looked - now);
+    w->pause = 50 * (own_time() - before); /* what it costs us, and not how long a busy machine has let us wait */
     if (w->pause < 50000000) w->pause = 50000000;
     return used >= j->cpu_ns ? TV_LIMIT_CPU : 0;
 }
@@ -187,6 +202,7 @@ void supervise(const struct tv_jail *j, pid_t init, pid_t main, struct tv_stop *
         limit = limit_reached(&w);
     }
     if (!limit) limit = limit_over();
+    if (!limit && w.spent) limit = TV_LIMIT_CPU;
     if (init > 0 || limit || j->whole) end_tree(&w);
     if (front && tcgetpgrp(tty) != getpgrp()) tcsetpgrp(tty, getpgrp()); /* SIGTTOU is blocked; a guest's shell that was killed gives nothing back */
     if (tty >= 0) close(tty);
