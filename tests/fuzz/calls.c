@@ -788,7 +788,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     parse(&input, data, size);
     fuzz_input = &input;
     shared->why[0] = 0;
-    shared->ready = shared->turn = shared->signals = shared->nr = shared->told = 0;
+    shared->ready = shared->turn = shared->executes = shared->signals = shared->nr = shared->told = 0;
     memset(shared->cover, 0, counters());
     if (!shared->inputs) spare_tables();
     scratch();
@@ -803,7 +803,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     bool killed = WIFSIGNALED(status);
     int sig = killed ? WTERMSIG(status) : 0;
     bool fault = sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGABRT || sig == SIGTRAP || sig == SIGFPE || sig == SIGSYS;
-    bool bad = shared->why[0] || (fault && !shared->signals) || (!killed && WEXITSTATUS(status) == 66);
+    bool nudged = sig == SIGBUS && shared->executes;
+    bool bad = shared->why[0] || (fault && !shared->signals && !nudged) || (!killed && WEXITSTATUS(status) == 66);
     if (killed) shared->ended_early++;
     if (!killed && WEXITSTATUS(status) == 98) { fprintf(stderr, "cannot make the guest's descriptors: %s\n", shared->why); _exit(2); }
     if (bad) {

@@ -23,6 +23,7 @@ enum { CLS_LITERAL, CLS_WINDOW, CLS_SLOT, CLS_FD, CLS_HIDDEN, CLS_CANARY, CLS_CA
 struct shared {
     uint64_t served[ROWS], host[ROWS]; /* calls of the core's table; calls that reached the host */
     uint64_t calls, inputs, ended_early;
+    volatile uint32_t executes; /* the process may be another program now, which a nudge ends */
     volatile uint32_t turn;   /* counts what the guest does: does it stand still? */
     volatile uint32_t nr;     /* the call that is served */
     volatile uint32_t signals; /* the guest may have made itself a signal */
