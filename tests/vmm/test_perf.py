@@ -38,9 +38,16 @@ WAYS = {
 }
 
 
-def sampled(program: Path, where: Path, *args: str, options: Sequence[str | Path] = ()) -> tuple[Ran, dict[str, int]]:
-    """A run under --perf and its folded stacks."""
-    ran = run([sys.executable, "-m", "torov", "exec", "--perf=p", *options, program, "--", *args], cwd=where)
+def sampled(
+    program: Path, where: Path, *args: str, options: Sequence[str | Path] = (), alone: bool = False
+) -> tuple[Ran, dict[str, int]]:
+    """A run under --perf and its folded stacks.
+
+    Timers on CPU time expire at the tick of the kernel. Where programs share a CPU, which of them it finds depends on where they
+    call the kernel (natively just so: docs/profiling.md); alone: nothing takes the CPU away, if we may ask for that.
+    """
+    before = ["chrt", "-f", "20"] if alone and os.geteuid() == 0 else []
+    ran = run([*before, sys.executable, "-m", "torov", "exec", "--perf=p", *options, program, "--", *args], cwd=where)
     folded = {}
     assert (where / "p.folded").exists(), ran.err
     for line in (where / "p.folded").read_text().splitlines():
@@ -58,11 +65,11 @@ def share(folded: dict[str, int], *names: str) -> float:
 @pytest.mark.parametrize("way", WAYS)
 def test_shares_and_nesting(cc: Compiler, tmp_path: Path, way: str) -> None:
     program = build(cc, "busy", *WAYS[way], "-pthread")
-    ran, folded = sampled(program, tmp_path, "shares", "1", "tell")
+    ran, folded = sampled(program, tmp_path, "shares", "1", "tell", alone=True)
     assert ran.status == 0, ran.err
     heavy, light = share(folded, "main", "below", "heavy"), share(folded, "main", "beside", "light")
     assert heavy + light > 0.9, folded
-    assert heavy / (heavy + light) == pytest.approx(float(ran.out), abs=0.1), folded
+    assert heavy / (heavy + light) == pytest.approx(float(ran.out), abs=0.1 if os.geteuid() == 0 else 0.25), folded
     assert 0.55 < float(ran.out) < 0.9, "three times as many rounds; a busy machine does not run all of them as fast"
     assert sum(folded.values()) == pytest.approx(HERTZ, rel=0.25), "a second of CPU time"
     outermost = {stack.split(";")[1] for stack in folded if "heavy" in stack}
