@@ -745,11 +745,14 @@ static void nudge(pid_t pid) {
     syscall(SYS_rt_tgsigqueueinfo, pid, pid, SIGBUS, &info);
 }
 
+static unsigned nudges; /* sent to the process of this input */
+
 static int follow(pid_t pid) {
     int status = -1, fd = (int)syscall(SYS_pidfd_open, pid, 0);
     struct pollfd p = {fd, POLLIN, 0};
     uint64_t start = now_ms();
     uint32_t turn = shared->turn;
+    nudges = 0;
     while (waitpid(pid, &status, WNOHANG) == 0) {
         if (fd < 0) usleep(200);
         else poll(&p, 1, STILL_MS);
@@ -760,7 +763,7 @@ static int follow(pid_t pid) {
             break;
         }
         if (shared->turn == turn) { /* a stop is a call that blocks, too: a child may tell its end by SIGSTOP */
-            if (shared->ready) nudge(pid);
+            if (shared->ready) nudge(pid), nudges++;
             kill(pid, SIGCONT);
         }
         turn = shared->turn;
@@ -803,7 +806,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     bool killed = WIFSIGNALED(status);
     int sig = killed ? WTERMSIG(status) : 0;
     bool fault = sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGABRT || sig == SIGTRAP || sig == SIGFPE || sig == SIGSYS;
-    bool nudged = sig == SIGBUS && shared->executes;
+    bool nudged = sig == SIGBUS && shared->executes && nudges;
     bool bad = shared->why[0] || (fault && !shared->signals && !nudged) || (!killed && WEXITSTATUS(status) == 66);
     if (killed) shared->ended_early++;
     if (!killed && WEXITSTATUS(status) == 98) { fprintf(stderr, "cannot make the guest's descriptors: %s\n", shared->why); _exit(2); }

@@ -54,11 +54,6 @@ def _mounts() -> str:
     return (PROC / "self" / "mountinfo").read_text()
 
 
-def _shm() -> set[str]:
-    """Names in /dev/shm, without those of Python's multiprocessing: its own tests run beside."""
-    return {name for name in os.listdir("/dev/shm") if not name.startswith(("sem.mp-", "psm_", "pym-"))}
-
-
 class Watch:
     """Everything that is started below this process within ``with`` and loses its parent becomes a child of this process.
 
@@ -75,7 +70,7 @@ class Watch:
         self._subreaper(1)
         self.before = descendants() - set(self.started)
         self.mounts = _mounts()
-        self.shm = _shm()
+        self.shm = set(os.listdir("/dev/shm"))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,6 +95,6 @@ class Watch:
         what = {pid: (PROC / str(pid) / "cmdline").read_bytes() for pid in left if (PROC / str(pid)).exists()}
         assert not left, f"processes: {what}, {open_kvm(left)}"
         assert _mounts() == self.mounts
-        while (there := _shm() - self.shm) and time.monotonic() < deadline:
+        while (there := set(os.listdir("/dev/shm")) - self.shm) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert not there, f"/dev/shm: {there}"
