@@ -51,6 +51,20 @@ def ptrace(request: int, pid: int, data: object = None) -> None:
         raise OSError(ctypes.get_errno(), "ptrace")
 
 
+def instruction(pid: int) -> int:
+    """Where a system call instruction is in a process: its vdso has some, for what it leaves to the kernel (vdso(7)).
+
+    The place where the process stopped is no answer: one that is about to make its call again stands on the instruction, not
+    behind it (signal(7), on calls that are restarted).
+    """
+    with open(f"/proc/{pid}/maps") as maps:
+        (line,) = [line for line in maps if line.rstrip().endswith("[vdso]")]
+    start, end = (int(number, 16) for number in line.split()[0].split("-"))
+    with open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        memory.seek(start)
+        return start + memory.read(end - start).index(b"\x0f\x05")
+
+
 def begin(pid: int, nr: int, args: tuple[int, ...]) -> ctypes.Array[ctypes.c_uint64]:
     """Attach to a process and make it step into a system call; its registers before."""
     ptrace(ATTACH, pid)
@@ -62,7 +76,7 @@ def begin(pid: int, nr: int, args: tuple[int, ...]) -> ctypes.Array[ctypes.c_uin
     for name, value in zip(("rdi", "rsi", "rdx", "r10", "r8", "r9"), (*args, *[0] * (6 - len(args))), strict=True):
         regs[at[name]] = value & 2**64 - 1
     regs[at["rax"]], regs[at["orig_rax"]] = nr, 2**64 - 1  # no call is to be restarted
-    regs[at["rip"]] -= 2  # it waits in a system call: the instruction is behind it
+    regs[at["rip"]] = instruction(pid)
     ptrace(SETREGS, pid, ctypes.byref(regs))
     ptrace(STEP, pid)
     return saved
