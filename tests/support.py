@@ -7,7 +7,12 @@ import os
 import struct
 import subprocess
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+from torov.syscalls import by_name
 
 KINDS: dict[str, tuple[str, ...]] = {
     "glibc": ("gcc", "-O1", "-static"),
@@ -72,6 +77,31 @@ class Compiler:
                 assert done.returncode == 0, done.stderr
                 os.replace(out, target)
         return target
+
+
+def until_in_call(pid: int, *names: str) -> None:
+    """Wait until a thread of a process, or of its children, is in one of these system calls, for 30 s at most.
+
+    Args:
+        pid: the process; what it executes keeps the number.
+        names: of calls, such as "pause".
+    Raises:
+        AssertionError: it is in none of them.
+    """
+    numbers = {str(by_name(name).nr) for name in names}  # type: ignore[union-attr]
+    deadline = time.monotonic() + 30
+    while not numbers & set(_calls(pid)):
+        assert time.monotonic() < deadline, f"process {pid} is not in {' or '.join(names)}"
+        time.sleep(0.01)
+
+
+def _calls(pid: int) -> Iterator[str]:
+    """Numbers of the calls that threads of a process and of its children wait in (proc_pid_syscall(5))."""
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        with suppress(OSError):
+            yield (task / "syscall").read_text().split()[0]
+            for child in (task / "children").read_text().split():
+                yield from _calls(int(child))
 
 
 def patched(data: bytes, offset: int, form: str, *values: int) -> bytes:

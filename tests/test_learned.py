@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from running import ROOT, run
-from support import HELLO_C, Compiler
+from support import HELLO_C, Compiler, until_in_call
 from test_inferred import binary, command
 
 from torov.learned import dump
@@ -62,7 +62,7 @@ def test_a_program_that_is_interrupted_teaches_what_it_did(cc: Compiler, tmp_pat
     text = '#include <stdio.h>\n#include <unistd.h>\nint main(void) { puts("up"); fflush(stdout); pause(); return 0; }\n'
     child = start(*command("learn", "-o", tmp_path / "p.json", "--", cc(text)), cwd=tmp_path)
     assert child.stdout is not None and child.stdout.readline() == b"up\n"
-    time.sleep(0.5)  # until it pauses
+    until_in_call(child.pid, "pause")
     child.send_signal(signal.SIGTERM)
     assert child.wait(20) == 128 + signal.SIGTERM
     assert '"pause"' in (tmp_path / "p.json").read_text()

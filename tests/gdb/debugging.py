@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 from difflib import unified_diff
 from pathlib import Path
 
-from support import Compiler
+from support import Compiler, until_in_call
 
 ROOT = Path(__file__).resolve().parents[2]
 GUESTS = Path(__file__).resolve().parent / "guests"
@@ -107,11 +108,15 @@ def compare(where: Path, program: Path, commands: Sequence[str], *args: str, opt
     return ran
 
 
-def interrupted(seconds: float = 1.0) -> Callable[[int, subprocess.Popen[bytes]], None]:
-    """Types Ctrl-C into gdb after a time."""
+def interrupted(call: str | None = None) -> Callable[[int, subprocess.Popen[bytes]], None]:
+    """Types Ctrl-C into gdb half a second after the guest has written something, and is in a call if one is named."""
 
-    def press(gdb: int, _: subprocess.Popen[bytes]) -> None:
-        time.sleep(seconds)
+    def press(gdb: int, guest: subprocess.Popen[bytes]) -> None:
+        assert guest.stdout is not None
+        select.select([guest.stdout], [], [], 60)
+        if call:
+            until_in_call(guest.pid, call)
+        time.sleep(0.5)
         os.kill(gdb, signal.SIGINT)
 
     return press

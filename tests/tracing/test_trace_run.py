@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support import Compiler
+from support import Compiler, until_in_call
 from traced import ROOT, build, run, torov
 
 EXEC = [sys.executable, "-m", "torov", "exec", "--quiet"]
@@ -98,7 +98,7 @@ def test_a_default_action_that_ends_it_is_told(cc: Compiler, tmp_path: Path) -> 
     with subprocess.Popen([*map(str, torov("-o", out, "-e", "pause")), program], stdout=subprocess.PIPE, env=env) as process:
         assert process.stdout is not None
         assert process.stdout.read(1) == b"x"
-        time.sleep(0.3)
+        until_in_call(process.pid, "pause")
         process.send_signal(signal.SIGTERM)
     text = re.sub(r"si_pid=\d+, si_uid=\d+", "FROM", out.read_text())
     assert text.splitlines()[-2:] == ["--- SIGTERM {si_signo=SIGTERM, si_code=SI_USER, FROM} ---", "+++ killed by SIGTERM +++"]

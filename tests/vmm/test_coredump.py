@@ -8,13 +8,12 @@ import resource
 import signal
 import struct
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from running import Ran, build, run, torov
-from support import Compiler
+from support import Compiler, until_in_call
 
 pytestmark = pytest.mark.kvm
 
@@ -265,7 +264,7 @@ def test_a_signal_from_outside(cc: Compiler, tmp_path: Path, sent: signal.Signal
         torov(program, "waits", options=("--core=core",)), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
     ) as guest:
         assert guest.stdout and guest.stderr and guest.stdout.readline() == b"ready\n"
-        time.sleep(0.5)  # it is in pause(2)
+        until_in_call(guest.pid, "pause")
         guest.send_signal(sent)
         err = guest.stderr.read().decode()
     assert guest.returncode == 128 + sent and f"{sent.name} (sent by {os.getpid()})" in err
