@@ -39,7 +39,7 @@ OPTIONS = (
     ("--trace-opts", "WORDS", "options of strace, as --trace-opts '-y -T -s 200'"),
     ("--explain", "", "after the end, print which rules decided what, and how often, to stderr"),
     ("--stats", "", "after the end, print exits, syscalls by name, patched and trapped hits and times to stderr"),
-    ("--gdb", "ADDRESS", "wait for gdb before the first instruction, at [HOST:]PORT or unix:PATH (docs/debugging.md)"),
+    ("--gdb", "ADDRESS", "wait for gdb at [HOST:]PORT or unix:PATH; ADDRESS,nowait: do not wait (docs/debugging.md)"),
     ("--layout", "", "before the start, print the guest's memory layout to stderr"),
     ("--json", "", "print --stats, --explain and --layout as one JSON document a line"),
     ("--quiet", "", "do not report denied and unserved calls"),
@@ -288,8 +288,8 @@ def _debugger(where: str | None, policy: Policy | None) -> int:
         return 0
     from torov.gdb.start import launch
 
-    sock, command = launch(where)
-    say(f"waiting for gdb: {command}")
+    sock, place = launch(where)
+    say(f"{'waiting for gdb' if place.wait else 'gdb may come'}: {place.command}")
     return sock
 
 

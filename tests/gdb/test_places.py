@@ -187,3 +187,66 @@ def test_interrupting_torov_before_gdb_comes_ends_it(cc: Compiler, tmp_path: Pat
     guest.send_signal(2)
     assert guest.wait(20) in (-2, 130)
     guest.stderr.close()
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize("options", [(), ("--jail",), ("--policy",)], ids=["plain", "jail", "policy"])
+def test_gdb_may_come_later(cc: Compiler, tmp_path: Path, options: tuple[str, ...]) -> None:
+    """The guest does not wait; gdb comes to it, under filters too, and comes again."""
+    place, policy = tmp_path / "gdb.sock", tmp_path / "p.json"
+    policy.write_text(json.dumps({"torov": 1, "default": "builtin", "rules": []}))
+    words = [sys.executable, "-m", "torov", "exec", "--gdb", f"unix:{place},nowait", *options]
+    guest = subprocess.Popen(
+        [*words, *([str(policy)] if options == ("--policy",) else []), str(built(cc, "spin")), "--", "wait"],
+        env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert guest.stdout is not None and guest.stderr is not None
+    try:
+        assert guest.stderr.readline() == f"torov: gdb may come: gdb -ex 'target remote {place}'\n"
+        assert guest.stdout.readline() == "go\n"
+        for last in (("break poll", "continue", "backtrace", "detach"), ("set var stop = 1", "continue")):
+            commands = [f"target remote {place}", "backtrace", "print stop", *last]
+            done = subprocess.run(["gdb", "-nx", "-batch", *(word for text in commands for word in ("-ex", text))],
+                                  capture_output=True, text=True, check=False, timeout=60)  # fmt: skip
+            assert "main (argc=2" in done.stdout and "$1 = 0" in done.stdout, done.stdout + done.stderr
+        assert guest.wait(20) == 2 and guest.stdout.read() == "left\n"
+    finally:
+        guest.kill()
+        guest.communicate()
+
+
+@pytest.mark.kvm
+def test_processes_do_not_wait_either(cc: Compiler, tmp_path: Path) -> None:
+    """fork and exec go on as without a debugger, and the file of the socket goes with the guest."""
+    for args in ((), ("exec",)):
+        command = [sys.executable, "-m", "torov", "exec", "--gdb", f"unix:{tmp_path}/s,nowait", built(cc, "forks"), "--", *args]
+        done = subprocess.run(command, env=ENV, capture_output=True, text=True, check=False, timeout=60)
+        native = subprocess.run([built(cc, "forks"), *args], capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stdout) == (native.returncode, native.stdout)
+    deadline = time.monotonic() + 10
+    while (tmp_path / "s").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.kvm
+@pytest.mark.parametrize("kind", ["unix", "tcp"])
+def test_a_guest_is_no_client_of_its_own(cc: Compiler, tmp_path: Path, kind: str) -> None:
+    """Its debugger reads files of the user's: a way around its policy. gdb is served as before."""
+    place = str(tmp_path / "gdb.sock")
+    if kind == "tcp":
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            place = str(free.getsockname()[1])
+    address = f"unix:{place},nowait" if kind == "unix" else f"{place},nowait"
+    command: list[str | Path] = [sys.executable, "-m", "torov", "exec", "--gdb", address, built(cc, "own"), "--", place]
+    guest = subprocess.Popen(command, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert guest.stdout is not None
+    try:
+        told = [guest.stdout.readline() for _ in range(6)]
+        assert told == [f"{who} refused\n" for who in ("fork", "exec", "vfork", "clone", "itself", "orphan")]
+        words = ["-ex", f"target remote {place if kind == 'unix' else f'127.0.0.1:{place}'}", "-ex", "backtrace", "-ex", "kill"]
+        done = subprocess.run(["gdb", "-nx", "-batch", *words], capture_output=True, text=True, check=False, timeout=60)
+        assert "main (argc=2" in done.stdout, done.stdout + done.stderr
+    finally:
+        guest.kill()
+        guest.communicate()

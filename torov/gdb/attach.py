@@ -13,7 +13,7 @@ import struct
 import time
 
 from torov.errors import DebugError
-from torov.gdb import server, start
+from torov.gdb import clients, server, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def attach(pid: int, where: str, say: Callable[[str], None]) -> None:
             os.unlink(place.path)
         raise
     say(f"process {pid} waits for gdb: {place.command}")
-    server.serve(listener, connection, start.is_ours, place.path)
+    server.serve(listener, connection, clients.may, place)
 
 
 def guest_of(pid: int) -> int:
@@ -107,7 +107,7 @@ def check(pid: int) -> None:
     if not catches or not re.search(rf" (?:{'|'.join(cores)})$", maps, re.MULTILINE):
         raise DebugError(str(pid), "that process is no guest of this torov")
     if status.get("Seccomp", "0").strip() != "0":
-        why = "its monitor is under a filter that lets it connect to nobody: start it with --gdb"
+        why = "its monitor is under a filter that lets it connect to nobody: start it with --gdb ADDRESS,nowait"
         raise DebugError(str(pid), why, final=True)
 
 
@@ -131,7 +131,7 @@ def _asked(pid: int) -> socket.socket:
                 connection, _ = waiting.accept()
             except TimeoutError:
                 continue
-            if struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1] == os.geteuid():
-                return connection
+            if struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0] == pid:
+                return connection  # and not another guest
             connection.close()
     raise DebugError(str(pid), "the guest does not answer: it is debugged already, or in another network namespace")

@@ -66,15 +66,16 @@ class World:
         births: by pid, forked ones whose parent has not told of them yet.
         pending: events that were not told, in order.
         goes, hold: how threads were told to go on the last time.
+        engaged: whether a client is there, or the guest waits for one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, engaged: bool = True) -> None:
         self.processes: dict[int, Process] = {}
         self.births: dict[int, Process] = {}
         self.pending: list[Event] = []
         self.goes: Sequence[Go] = ()
         self.hold = False
-        self.engaged = True
+        self.engaged = engaged
         self._vanished: list[Process] = []
 
     def links(self) -> list[Link]:
@@ -107,10 +108,10 @@ class World:
             process.attached = known.attached
         self._vanished = [gone for gone in self._vanished if gone.pid != event.pid]
         self.processes[event.pid] = process
-        if event.a == core.EXECED and self.engaged:
-            self.pending.append(event)
-        elif event.a == core.EXECED:
+        if not self.engaged:
             self._try(process.link, core.RELEASE)
+        elif event.a == core.EXECED:
+            self.pending.append(event)
 
     def poll(self) -> None:
         """Read what there is to read."""

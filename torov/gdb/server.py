@@ -13,10 +13,20 @@ from torov.gdb.guests import World
 from torov.gdb.link import Link
 from torov.gdb.session import Session
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torov.gdb.start import Place
+
+    May = Callable[[socket.socket], bool]
+
 TICK = 0.05
 """Seconds between looks at what no socket tells."""
 LINGER = 5.0
 """Seconds that a client has to take the last answer."""
+QUEUE = 4
+"""Clients that may wait for another to leave."""
 _SEND = 30.0
 
 
@@ -28,12 +38,14 @@ class Server:
         announce: the socket over which processes of the guest tell of themselves; or None.
         attach: a listening socket for such ones, of a guest that ran before; or None.
         may: whether a client may debug the guest; called with its connection.
+        wait: whether the guest stands until a client comes.
     """
 
-    def __init__(self, listener: socket.socket, announce: socket.socket | None, may: object = None) -> None:
-        self.listener, self.announce, self.world = listener, announce, World()
-        self.may = may if callable(may) else lambda _: True
+    def __init__(self, listener: socket.socket, announce: socket.socket | None, may: May, wait: bool = True) -> None:
+        self.listener, self.announce, self.may = listener, announce, may
+        self.world = World(engaged=wait)
         self.client: socket.socket | None = None
+        self.queue: list[socket.socket] = []
         self.session: Session | None = None
         self.reader = packet.Reader()
         self._waiting: list[bytes | str] = []
@@ -45,6 +57,8 @@ class Server:
         while not self._over():
             self._turn()
         self._close()
+        for client in self.queue:
+            client.close()
 
     def _over(self) -> bool:
         if self.announce is not None or self.world.links():
@@ -53,19 +67,21 @@ class Server:
         return self.client is None or time.monotonic() - self._ended > LINGER
 
     def _turn(self) -> None:
-        sockets: list[socket.socket | Link] = [self.listener if self.client is None else self.client]
+        sockets: list[socket.socket | Link] = [self.listener, *([self.client] if self.client else [])]
         sockets += [*([self.announce] if self.announce else []), *(link for link in self.world.links() if not link.dead)]
         wait = TICK if self.world.waits or (self.announce is None and not self.world.links()) else None
-        if any(link.events for link in self.world.links()):
-            wait = 0.0  # told while an answer was waited for
+        if (self.queue and self.client is None) or any(link.events for link in self.world.links()):
+            wait = 0.0  # the last client has gone; or told while an answer was waited for
         ready = select.select(sockets, [], [], wait)[0]
         if self.announce in ready:
             self._hello()
         self.world.poll()
-        if self.listener in ready and self.client is None:
+        if self.listener in ready:
             self._accept()
         if self.client is not None and self.client in ready:
             self._read()
+        if self.client is None and self.queue:
+            self.client, self.reader, self._waiting = self.queue.pop(0), packet.Reader(), []
         if self.session is None and self.client is not None and (self.world.processes or self.announce is None):
             self.world.engage()
             self.session = Session(self.world)
@@ -85,17 +101,18 @@ class Server:
             self.announce = None
 
     def _accept(self) -> None:
+        """At once, also while another is served: who it is can be told only while the process that connected is there."""
         try:
             client, _ = self.listener.accept()
         except OSError:
             return
-        if not self.may(client):
+        if len(self.queue) >= QUEUE or not self.may(client):
             client.close()
             return
         client.settimeout(_SEND)
         with contextlib.suppress(OSError):
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.client, self.reader, self._waiting = client, packet.Reader(), []
+        self.queue.append(client)
 
     def _read(self) -> None:
         assert self.client is not None
@@ -152,12 +169,12 @@ class Server:
         self.client = self.session = None
 
 
-def serve(listener: socket.socket, announce: socket.socket | None, may: object = None, path: str = "") -> None:
-    """Run a server; path: of a Unix socket, to be removed at the end."""
+def serve(listener: socket.socket, announce: socket.socket | None, may: May, place: Place) -> None:
+    """Run a server for the address that listener has; the file of a Unix socket is removed at the end."""
     try:
-        Server(listener, announce, may).run()
+        Server(listener, announce, may, place.wait).run()
     finally:
         listener.close()
-        if path:
+        if place.path:
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                os.unlink(place.path)

@@ -15,20 +15,23 @@ class Place:
     """An address for clients.
 
     Args:
-        text: ``[HOST:]PORT`` or ``unix:PATH``.
+        text: ``[HOST:]PORT`` or ``unix:PATH``, with ``,nowait`` behind it where the guest does not wait for gdb.
 
     Fields:
         host, port: for TCP; path: for a Unix socket, or an empty string.
+        wait: whether the guest stands until gdb comes.
         command: what a user types into gdb.
 
     Raises:
         DebugError: it is neither.
     """
 
-    __slots__ = ("host", "path", "port")
+    __slots__ = ("host", "path", "port", "wait")
 
     def __init__(self, text: str) -> None:
         self.host, self.port, self.path = "127.0.0.1", 0, ""
+        self.wait = not text.endswith(",nowait")
+        text = text.removesuffix(",nowait")
         if text.startswith("unix:"):
             self.path = os.path.abspath(text[5:])
             if not text[5:] or len(os.fsencode(self.path)) > 107:
@@ -38,7 +41,7 @@ class Place:
         if colon and host:
             self.host = host.strip("[]")
         if not port.isascii() or not port.isdecimal() or int(port) > 65535:
-            raise DebugError(text, f"expected [HOST:]PORT or unix:PATH, as {PORT} or unix:/tmp/gdb.sock")
+            raise DebugError(text, f"expected [HOST:]PORT or unix:PATH, as {PORT} or unix:/tmp/gdb.sock; ,nowait may follow")
         self.port = int(port)
 
     @property
@@ -72,28 +75,6 @@ class Place:
         return made
 
 
-def is_ours(client: socket.socket) -> bool:
-    """Whether a client is a process of this user (or root): whoever debugs the guest can do what it may.
-
-    On TCP the kernel's table of connections tells, for those of this machine; one from elsewhere came by an address that the user
-    opened to the network.
-    """
-    if client.family == socket.AF_UNIX:
-        return True  # by the mode of the socket's file
-    try:
-        peer, own = client.getpeername(), client.getsockname()
-        if peer[0] != own[0] and not peer[0].startswith("127.") and peer[0] != "::1":
-            return True
-        with open(f"/proc/net/tcp{'6' if client.family == socket.AF_INET6 else ''}") as file:
-            for row in file.read().splitlines()[1:]:
-                words = row.split()
-                if int(words[1].rpartition(":")[2], 16) == peer[1] and int(words[2].rpartition(":")[2], 16) == own[1]:
-                    return int(words[7]) in (0, os.geteuid())
-    except (OSError, ValueError, IndexError):
-        return True  # the kernel does not tell
-    return False
-
-
 def start(listener: socket.socket, place: Place) -> socket.socket:
     """Start the server in a process of its own, nobody's child, outside of what the guest is put into later.
 
@@ -107,7 +88,7 @@ def start(listener: socket.socket, place: Place) -> socket.socket:
     Raises:
         DebugError: the host refused a process.
     """
-    from torov.gdb import server
+    from torov.gdb import clients, server
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
@@ -120,7 +101,7 @@ def start(listener: socket.socket, place: Place) -> socket.socket:
                 os._exit(0)
             ours.close()
             _alone([listener.fileno(), theirs.fileno()])
-            server.serve(listener, theirs, is_ours, place.path)
+            server.serve(listener, theirs, clients.may, place)
         except BaseException:
             _log()
         finally:
@@ -140,20 +121,20 @@ def _log() -> None:
             traceback.print_exc(file=file)
 
 
-def launch(where: str) -> tuple[int, str]:
+def launch(where: str) -> tuple[int, Place]:
     """Listen and start the server.
 
     Args:
         where: as Place takes it.
 
     Returns:
-        The descriptor for Machine(debug=...), and what a user types into a shell.
+        The descriptor for Machine(debug=...), and the address with the port that was chosen.
 
     Raises:
         DebugError: the address cannot be used.
     """
     place = Place(where)
-    return start(place.listen(), place).detach(), place.command
+    return start(place.listen(), place).detach(), place
 
 
 def _alone(keep: list[int]) -> None:
