@@ -155,12 +155,13 @@ def test_the_next_client_finds_it_where_it_was(cc: Compiler, tmp_path: Path) -> 
     assert guest.process.returncode == -9 and not guest.log.exists()
 
 
-def test_another_client_waits_for_its_turn(plain: Guest) -> None:
-    first = plain.client()
+def test_another_client_waits_for_its_turn(cc: Compiler, tmp_path: Path) -> None:
+    guest = Guest(tmp_path, built(cc, "spin"), "wait")
+    first = guest.client()
     assert first.ask(b"?").startswith(b"T05")
     others = []
     for _ in range(6):  # two more than may wait
-        others.append(plain.client())
+        others.append(guest.client())
         assert first.ask(b"qC").startswith(b"QC")  # so each has been accepted
     others[0].sock.sendall(frame(b"?"))
     assert [other.sock.recv(1) for other in others[4:]] == [b"", b""]
@@ -170,9 +171,11 @@ def test_another_client_waits_for_its_turn(plain: Guest) -> None:
     first.sock.close()
     others[0].sock.settimeout(30)
     assert others[0].answer().startswith(b"T05")
+    others[0].sock.sendall(frame(b"k"))
+    guest.process.communicate(timeout=20)
+    assert guest.process.returncode == -9 and not guest.log.exists()
     for other in others:
         other.sock.close()
-    plain.ends(b"out\n", 3)
 
 
 WORDS = b"""
