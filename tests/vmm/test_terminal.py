@@ -170,10 +170,11 @@ def test_a_terminal_that_goes_away(cc: Compiler, tmp_path: Path) -> None:
         assert found[0] and os.WTERMSIG(found[1]) == signal.SIGHUP, found
 
 
-def jobs(s: Session, job: str, ready: str) -> None:
-    """What one types to a shell that controls jobs. The job answers a line with READY: then it runs, and is in the foreground."""
+def jobs(s: Session, job: str, first: str, ready: str) -> None:
+    """What one types to a shell that controls jobs. The job begins with FIRST, for which what is typed waits: its echo would come
+    before or after it. It answers a line with READY: then it runs, and is in the foreground."""
     s.type(f"{job}\n")
-    s.see(re.escape(job) + r"\n")
+    s.see(re.escape(f"{job}\n{first}"))
     s.type("hello\n")
     s.see(ready)
     s.type("\x1a")
@@ -201,7 +202,7 @@ def jobs(s: Session, job: str, ready: str) -> None:
 def test_a_shell_inside_controls_jobs(tmp_path: Path) -> None:
     def play(s: Session) -> None:
         s.see(r"\$ $")
-        jobs(s, "cat", "hello\nhello\n")
+        jobs(s, "cat", "", "hello\nhello\n")
 
     text = both("/bin/bash", "--norc", "--noediting", "-i", where=tmp_path, play=play)
     assert "status 130" in text and "killed 143" in text and text.endswith("[4]")
@@ -217,7 +218,7 @@ def test_a_shell_outside_controls_the_guest(cc: Compiler, tmp_path: Path) -> Non
         s = Session(["/bin/bash", "--norc", "--noediting", "-i"], tmp_path)
         try:
             s.see(r"\$ $")
-            jobs(s, f"./{name}", "line hello\n")
+            jobs(s, f"./{name}", "ready 1\n", "line hello\n")
         except BaseException:
             s.kill()
             raise
