@@ -276,7 +276,7 @@ def _said(row: Mapping[str, Any]) -> list[str]:
     lines = [f"{row['outcome']}{again}: {row['name']}: {row['command']}"]
     if row["error"]:
         lines.append(f"  {row['error']}")
-    for one in row["differs"]:
+    for one in row["before"] if row["outcome"] == "flaky" else row["differs"]:
         lines.append(f"  {one['what']}" + (f" (expected: {one['reason']})" if one["reason"] else ""))
         lines += [f"    {line}" for line in one["diff"].splitlines()[:12]]
     return [results.printable(line) for line in lines]

@@ -36,7 +36,8 @@ def row(name: str, outcome: str = "same", ratio: float = 2.0, **words: Any) -> d
 
 def hostile() -> list[dict[str, Any]]:
     bad = row("bad" + HOSTILE.strip(), "different", about=HOSTILE, command=HOSTILE, error=HOSTILE, trace=HOSTILE, attempts=2,
-              differs=[{"what": "stdout", "diff": f"+{HOSTILE}", "reason": HOSTILE}], binary=HOSTILE, tags=[HOSTILE])  # fmt: skip
+              differs=[{"what": "stdout", "diff": f"+{HOSTILE}", "reason": HOSTILE}], binary=HOSTILE, tags=[HOSTILE],
+              before=[{"what": "stderr", "diff": f"-{HOSTILE}", "reason": "", "attempt": 1}])  # fmt: skip
     for run in (bad["native"], bad["torov"]):
         run |= {"ended": HOSTILE, "stdout": HOSTILE, "stderr": HOSTILE, "left": [HOSTILE],
                 "clients": [[{"ended": HOSTILE, "stdout": HOSTILE}]]}  # fmt: skip
@@ -103,6 +104,8 @@ def test_junit(tmp_path: Path) -> None:
     assert failure is not None and failure.get("message") == "fixed: stdout"
     bad = next(case for name, case in cases.items() if (name and name.startswith("script>")) or (name and "alert" in name))
     said = bad.find("failure")
+    out = bad.find("system-out")
+    assert out is not None and out.text is not None and "attempt 1: stderr differed\n-" in out.text
     assert said is not None and said.text is not None and "\\x1b[31m\\x00\\xff" in said.text and "</script>" in said.text
 
 
@@ -131,7 +134,7 @@ def test_the_page_is_safe_and_whole() -> None:
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202e]", text)
     reader = Reader()
     reader.feed(text)
-    assert reader.tags.count("script") == 1 and "alert(1)" in reader.text
+    assert reader.tags.count("script") == 1 and "alert(1)" in reader.text and "attempt 1: stderr differed" in reader.text
     assert not [name for name, _ in reader.attributes if name.startswith("on")]
     assert {"img", "iframe", "link", "a", "form"}.isdisjoint(reader.tags)
     assert not [name for name, _ in reader.attributes if name in ("src", "href", "action")]  # it needs nothing else

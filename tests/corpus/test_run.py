@@ -147,7 +147,9 @@ def test_a_retry_is_shown(tmp_path: Path) -> None:
     state = tmp_path / "state"
     text = f"(: < /proc/self/mem) 2>/dev/null || test -e {state} || {{ touch {state}; echo first; }}"
     result = ran(tmp_path, {"name": "a", "shell": text}, retries=2)
-    assert (result["outcome"], result["attempts"]) == ("flaky", 2)
+    assert (result["outcome"], result["attempts"], result["differs"]) == ("flaky", 2, [])
+    (before,) = result["before"]
+    assert (before["attempt"], before["what"]) == (1, "stdout") and "+first" in before["diff"]
     state.unlink()
     assert ran(tmp_path, {"name": "a", "shell": text})["outcome"] == "different"
 

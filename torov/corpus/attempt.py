@@ -75,6 +75,7 @@ def nothing(case: Case, error: str = "") -> dict[str, Any]:
         "error": error,
         "attempts": 1,
         "differs": [],
+        "before": [],
         "native": None,
         "torov": None,
         "ratio": None,
@@ -91,7 +92,7 @@ def attempt(
     Args:
         document: Case.document().
         limit: seconds for each run; 0 for the case's own.
-        retries: how often a case that differs is run again; that it was is in the result.
+        retries: how often a case that differs is run again; that it was, and what differed before, is in the result.
         times: how often it runs on each side, unless it takes long; all runs must be as the first native one, and the shortest
             times count.
         trace: ``all``, ``differing`` or ``none``: which cases are run once more for a trace of their system calls.
@@ -123,6 +124,7 @@ def attempt(
                 result["outcome"], result["differs"] = compare.outcome(case, found)
                 if result["outcome"] not in ("different", "fixed") or result["attempts"] > retries:
                     break
+                result["before"] += [{**one, "attempt": result["attempts"]} for one in found]
                 result["attempts"] += 1
             if result["attempts"] > 1 and result["outcome"] in ("same", "expected"):
                 result["outcome"] = "flaky"

@@ -50,6 +50,7 @@ def write(path: str, results: Sequence[Mapping[str, Any]], seconds: float) -> No
         elif row["outcome"] == "error":
             case.result = [junitparser.Error(printable(row["error"]), "error")]
         said = [f"outcome: {row['outcome']}, attempts: {row['attempts']}"]
+        said += [f"attempt {one['attempt']}: {one['what']} differed\n{one['diff']}" for one in row["before"]]
         if row.get("ratio"):
             said.append(f"of native: {row['ratio']:.3f}")
         said += [f"{one['what']} differs, expected: {one['reason']}" for one in row["differs"] if one["reason"]]
