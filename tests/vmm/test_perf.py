@@ -13,6 +13,7 @@ import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import pytest
 from elftools.dwarf.callframe import FDE
@@ -64,16 +65,19 @@ def share(folded: dict[str, int], *names: str) -> float:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_shares_and_nesting(cc: Compiler, tmp_path: Path, way: str) -> None:
-    program = build(cc, "busy", *WAYS[way], "-pthread")
-    ran, folded = sampled(program, tmp_path, "shares", "1", "tell", alone=True)
-    assert ran.status == 0, ran.err
-    heavy, light = share(folded, "main", "below", "heavy"), share(folded, "main", "beside", "light")
-    assert heavy + light > 0.9, folded
-    assert heavy / (heavy + light) == pytest.approx(float(ran.out), abs=0.1), folded
-    assert 0.55 < float(ran.out) < 0.9, "three times as many rounds; a busy machine does not run all of them as fast"
-    assert sum(folded.values()) == pytest.approx(HERTZ, rel=0.25), "a second of CPU time"
-    outermost = {stack.split(";")[1] for stack in folded if "heavy" in stack}
-    assert outermost == {"_start"} or way in ("no tables", "musl"), outermost
+    """The shares of three runs: one has an error of 0.03 (standard deviation of 40, beside other work), for it has few ticks."""
+    program, errors = build(cc, "busy", *WAYS[way], "-pthread"), []
+    for _ in range(3):
+        ran, folded = sampled(program, tmp_path, "shares", "1", "tell", alone=True)
+        assert ran.status == 0, ran.err
+        heavy, light = share(folded, "main", "below", "heavy"), share(folded, "main", "beside", "light")
+        assert heavy + light > 0.9, folded
+        errors.append(heavy / (heavy + light) - float(ran.out))
+        assert 0.55 < float(ran.out) < 0.9, "three times as many rounds; a busy machine does not run all of them as fast"
+        assert sum(folded.values()) == pytest.approx(HERTZ, rel=0.25), "a second of CPU time"
+        outermost = {stack.split(";")[1] for stack in folded if "heavy" in stack}
+        assert outermost == {"_start"} or way in ("no tables", "musl"), outermost
+    assert abs(median(errors)) <= 0.1, errors
 
 
 def test_frequency(cc: Compiler, tmp_path: Path) -> None:
