@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from running import ROOT, build, run, torov
 from support import Compiler
-from test_filter import children, inject
+from test_filter import inject, monitors
 from test_jail import answers
 
 from torov.vmm.confine import landlock_abi
@@ -158,7 +158,7 @@ def test_a_taken_monitor_in_a_jail_executes_nothing(look: Path) -> None:
     with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
-        (inside,) = [pid for pid in children(process.pid) if Path(f"/proc/{pid}/comm").read_text() != "torov-init\n"]
+        (inside,) = monitors(process.pid)
         script = (
             "import os, test_filter, test_landlock_run\n"
             f"print(test_landlock_run.Taken({inside}).call(59, b'/usr/bin/true', 0, 0))\n"
