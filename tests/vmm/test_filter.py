@@ -169,9 +169,7 @@ def test_the_supervisor_says_so(cc: Compiler, tmp_path: Path) -> None:
 def monitors(parent: int) -> list[int]:
     """Children with a VM: the guest has begun, but pid 1 of a jail may still be on its way to its name."""
     return [
-        pid
-        for pid in children(parent)
-        if any(os.readlink(fd) == "anon_inode:kvm-vm" for fd in Path(f"/proc/{pid}/fd").iterdir())
+        pid for pid in children(parent) if any(os.readlink(fd) == "anon_inode:kvm-vm" for fd in Path(f"/proc/{pid}/fd").iterdir())
     ]
 
 
