@@ -15,6 +15,7 @@ import pytest
 from debugging import ROOT
 
 from torov.gdb.clients import may
+from torov.gdb.start import Place
 
 CONNECT = "import socket, sys; s = socket.socket(getattr(socket, sys.argv[1])); s.connect(eval(sys.argv[2])); input()"
 
@@ -62,11 +63,19 @@ def test_one_that_broke_off(listener: socket.socket) -> None:
         assert may(client) == (listener.family == socket.AF_UNIX)  # there the process is known: this one
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_the_file_of_a_unix_socket_is_the_users_alone(tmp_path: Path) -> None:
+    """The kernel lets others connect only if they may write it (unix(7))."""
+    old = os.umask(0)
+    try:
+        with Place(f"unix:{tmp_path}/s").listen():
+            assert os.stat(tmp_path / "s").st_mode & 0o777 == 0o600
+    finally:
+        os.umask(old)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a process of another user, which only root can make")
+@pytest.mark.parametrize("listener", ["tcp", "tcp6"], indirect=True)
 def test_another_user(listener: socket.socket) -> None:
-    if listener.family == socket.AF_UNIX:
-        assert os.stat(listener.getsockname()).st_uid == 0  # the mode of the file keeps others out: torov.gdb.start
-        return
     with connected(listener, "import encodings.idna, os, socket; os.setuid(65534); ") as (client, _):
         assert not may(client)
 
@@ -83,7 +92,7 @@ with listener.accept()[0] as first, listener.accept()[0] as second:
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs processes of two users, which only root can make")
 def test_root_may_debug_what_another_user_runs() -> None:
     """Its connection, and not one of which nothing is left but the same number."""
     done = subprocess.run([sys.executable, "-c", OF_NOBODY], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)

@@ -36,7 +36,6 @@ class Server:
     Args:
         listener: where clients come.
         announce: the socket over which processes of the guest tell of themselves; or None.
-        attach: a listening socket for such ones, of a guest that ran before; or None.
         may: whether a client may debug the guest; called with its connection.
         wait: whether the guest stands until a client comes.
     """
